@@ -109,10 +109,10 @@ class Dispatcher:
         elif suppression:
             log.suppressed(message.id, number, suppression)
             metrics.delivery_attempted(Status.SUPPRESSED, "suppressed", "")
-            return outcomes.suppressed(number=number, recipient=mailbox, now=now, reason=suppression)
+            return outcomes.make_suppressed(number=number, recipient=mailbox, now=now, reason=suppression)
         if message.expires_at <= now:
             metrics.delivery_attempted(Status.EXPIRED, "expired", "")
-            expired = outcomes.expired(number=number, recipient=mailbox, now=now)
+            expired = outcomes.make_expired(number=number, recipient=mailbox, now=now)
             return self._with_dsn_due(message, target, expired)
         return None
 
@@ -185,7 +185,7 @@ class Dispatcher:
         decision: schedule.Decision, result: AttemptResult, target: PendingRecipient, now: datetime, tracked: bool
     ) -> Outcome:
         number, mailbox = target.number, target.recipient.mailbox
-        return outcomes.from_attempt(decision, result, number=number, recipient=mailbox, now=now, tracked=tracked)
+        return outcomes.make_from_attempt(decision, result, number=number, recipient=mailbox, now=now, tracked=tracked)
 
     def _before_sending(
         self, message: str, numbers: list[int], sending: SendingMark | None

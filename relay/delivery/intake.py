@@ -88,7 +88,7 @@ class Intake:
         metrics.message_accepted(message.stream, len(accepted.octets))
         for reason in plan.reasons:
             metrics.left_untouched(reason)
-        accept = self._inline if is_inline else self._queued
+        accept = self._attempt_at_once if is_inline else self._queue
         return await accept(loaded, targets, accepted.hung_up)
 
     def _check_stream(self, stream: str, client: Client) -> None:
@@ -151,7 +151,7 @@ class Intake:
         except OSError as error:
             log.fact_lost("consent", errors.describe_error(error))
 
-    async def _queued(self, loaded: LoadedMessage, targets: list[PendingRecipient], hung_up: HangUp) -> Reply:
+    async def _queue(self, loaded: LoadedMessage, targets: list[PendingRecipient], hung_up: HangUp) -> Reply:
         new_message = self._new_message_fact(loaded, targets, [], due=loaded.message.accepted_at)
         goes_at_once = self._worker.has_room(loaded.message.stream, len(targets), len(loaded.octets))
         if goes_at_once:
@@ -163,7 +163,7 @@ class Intake:
             self._worker.wake()
         return Reply(250, "2.0.0", f"queued as {loaded.message.id}")
 
-    async def _inline(self, loaded: LoadedMessage, targets: list[PendingRecipient], hung_up: HangUp) -> Reply:
+    async def _attempt_at_once(self, loaded: LoadedMessage, targets: list[PendingRecipient], hung_up: HangUp) -> Reply:
         sending = SendingMark()
         attempts = await self._dispatcher.start_attempts(loaded, targets, sending)
         outcomes = list(attempts.outcomes)
@@ -237,7 +237,7 @@ class Intake:
     async def _finish_in_background(self, loaded: LoadedMessage, attempts: Attempts, numbers: set[int]) -> None:
         self._background_octets += len(loaded.octets)
         try:
-            with self._worker.lease_renewal.renewing(loaded.message.id, numbers):
+            with self._worker.lease_renewal.renew_meanwhile(loaded.message.id, numbers):
                 await self._worker.record_attempts(loaded.message.id, attempts)
         finally:
             self._background_octets -= len(loaded.octets)
@@ -312,8 +312,8 @@ class Intake:
             await asyncio.gather(*lasting, return_exceptions=True)
 
 
-async def _run_off_loop(is_much: bool, compute: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+async def _run_off_loop(is_much: bool, compute: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
     """The function's result, computed on a thread if it is much work."""
     if is_much:
-        return await asyncio.to_thread(compute, *arguments, **named)
-    return compute(*arguments, **named)
+        return await asyncio.to_thread(compute, *arguments, **keywords)
+    return compute(*arguments, **keywords)

@@ -36,7 +36,7 @@ class LeaseRenewal:
         self._lock = asyncio.Lock()
 
     @contextlib.contextmanager
-    def renewing(self, message: str, numbers: Iterable[int]) -> Iterator[None]:
+    def renew_meanwhile(self, message: str, numbers: Iterable[int]) -> Iterator[None]:
         """The leases of these deliveries are renewed meanwhile."""
         keys = self.begin(message, numbers)
         try:

@@ -12,7 +12,7 @@ from relay.store.database.tables import Status
 from relay.store.queue.queue_facts import AttemptRecord, Outcome
 
 
-def from_attempt(
+def make_from_attempt(
     decision: Decision, result: AttemptResult, *, number: int, recipient: str, now: datetime, tracked: bool
 ) -> Outcome:
     """The outcome of an attempt. `tracked`: the copy had tracking URLs."""
@@ -37,14 +37,14 @@ def from_attempt(
     )
 
 
-def expired(*, number: int, recipient: str, now: datetime) -> Outcome:
+def make_expired(*, number: int, recipient: str, now: datetime) -> Outcome:
     """The outcome of a delivery whose time ran out before another attempt."""
     return Outcome(
         ids.new(now), number, recipient, Status.EXPIRED, now, kind="soft", category="expired", rule="expire_after"
     )
 
 
-def suppressed(*, number: int, recipient: str, now: datetime, reason: str) -> Outcome:
+def make_suppressed(*, number: int, recipient: str, now: datetime, reason: str) -> Outcome:
     """The outcome of a delivery that is not attempted because the address is suppressed."""
     return Outcome(
         ids.new(now), number, recipient, Status.SUPPRESSED, now, kind="none", category="suppressed", rule=reason

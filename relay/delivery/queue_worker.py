@@ -284,7 +284,7 @@ class QueueWorker:
         if loaded is None:
             now = self._now()
             return Attempts(
-                [outcomes.expired(number=one.number, recipient=one.recipient, now=now) for one in deliveries], []
+                [outcomes.make_expired(number=one.number, recipient=one.recipient, now=now) for one in deliveries], []
             )
         return await self._start(loaded, deliveries)
 

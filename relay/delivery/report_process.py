@@ -50,7 +50,7 @@ class Reading(NamedTuple):
 READING: TypeAdapter[Reading] = TypeAdapter(Reading)
 
 
-def read(octets: bytes, domain: str, public_url: str) -> Reading:
+def read_mail(octets: bytes, domain: str, public_url: str) -> Reading:
     """What the mail reports, and the tokens that it may hold."""
     try:
         text = _searchable_text(octets)
@@ -92,7 +92,7 @@ def main(domain: str, public_url: str) -> None:
         octets = sys.stdin.buffer.read(frame_length(head))
         _allow_cpu(MAX_CPU_S)
         before_s = time.process_time()
-        reading = read(octets, domain, public_url)
+        reading = read_mail(octets, domain, public_url)
         took_ms = math.ceil((time.process_time() - before_s) * 1000)
         _write(sys.stdout.buffer, READING.dump_json(reading._replace(took_ms=took_ms)))
 

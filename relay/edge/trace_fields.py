@@ -24,7 +24,7 @@ def make_trace_fields(
     A signature may name fields that are not there, so that nobody adds them (RFC 6376 §5.4.2): signed mail gets a
     Received field only.
     """
-    trace_fields = [_received(message, hostname, client, envelope, at)]
+    trace_fields = [_received_field(message, hostname, client, envelope, at)]
     if head.fields_named(b"dkim-signature"):
         return tuple(trace_fields)
     if not head.fields_named(b"message-id"):
@@ -46,7 +46,7 @@ def count_hops(octets: bytes, head: Head, hostname: str) -> tuple[int, int]:
     return len(received), sum(own_by_clause in b" ".join(begin.lower().split()) for begin in value_starts)
 
 
-def _received(message: str, hostname: str, client: Client, envelope: Envelope, at: datetime) -> bytes:
+def _received_field(message: str, hostname: str, client: Client, envelope: Envelope, at: datetime) -> bytes:
     protocol = client.protocol
     if envelope.smtputf8:  # RFC 6531 §3.7.3
         protocol = "UTF8" + protocol.replace("ESMTP", "SMTP")

@@ -126,7 +126,7 @@ class Store:
         ):
             return new_message
         saving = asyncio.ensure_future(
-            asyncio.to_thread(content_files.save, self._write_engine, new_message.message.id, new_message.octets)
+            asyncio.to_thread(content_files.save_octets, self._write_engine, new_message.message.id, new_message.octets)
         )
         await timed_wait.wait_any(MAX_WRITE_S, saving)
         if saving.done() and saving.exception() is None and saving.result():

@@ -113,7 +113,7 @@ def test_looking_for_work_follows_the_indexes_however_much_waits(opened: Store) 
         assert leases.has_due(connection, clock)
         leases._crash_suspect(connection, clock)
         dsn_due.find_messages_with_due_dsn(connection, NOW)
-        list(leases._interleaved(connection, clock, "news", 10, 200, False))
+        list(leases._select_in_turn(connection, clock, "news", 10, 200, False))
         leases.has_expired(connection, clock)
         sa.event.remove(connection, "before_cursor_execute", note)
         plans = [

@@ -232,7 +232,7 @@ EXAMPLES: dict[str, Callable[[], Examples]] = {
     "relay.bounce.phrases.search": _phrases,
     "relay.bounce.word_lists.list_pattern": _none,
     "relay.cli.demo._find_tracked_urls": _links_of_samples,
-    "relay.delivery.report_process.read": _links,
+    "relay.delivery.report_process.read_mail": _links,
     "relay.return_path.find_candidates": _return_paths,
     "relay.rewrite.placeholders._pattern": _marks,
     "web.api.parameters.__init__": _none,

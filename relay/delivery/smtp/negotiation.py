@@ -103,8 +103,8 @@ def _refuse_all(mail: OutgoingMail, reply: Reply) -> PreparedMail:
     return PreparedMail(b"", b"", [], [reply] * len(mail.recipients))
 
 
-def _no_utf8(what: str) -> Reply:
-    return Reply(553, "5.6.7", f"not sent: the upstream does not support {what} (SMTPUTF8)")
+def _no_utf8(subject: str) -> Reply:
+    return Reply(553, "5.6.7", f"not sent: the upstream does not support {subject} (SMTPUTF8)")
 
 
 def _encode_mailbox(mailbox: str, has_utf8: bool) -> str | None:

@@ -115,7 +115,7 @@ class _Transaction:
             # The server replied before it got any data: an early refusal, or the replies are out of step.
             reply = await self._read(DATA_S)
             if not 400 <= reply.code < 600:
-                raise _unexpected(reply)
+                raise _unexpected_reply(reply)
             self._set_remaining(reply)
             client.close()
             return
@@ -151,7 +151,7 @@ class _Transaction:
         meaning to act on."""
         reply = self._client.next_reply() or await self._client.read(timeout_s)
         if not (400 <= reply.code < 600 or (reply.code == 354 if is_data else 200 <= reply.code < 300)):
-            raise _unexpected(reply)
+            raise _unexpected_reply(reply)
         return reply
 
     def _set_remaining(self, reply: Reply) -> None:
@@ -164,7 +164,7 @@ class _Transaction:
                 self._client.quit()
 
 
-def _unexpected(reply: Reply) -> ConnectionLostError:
+def _unexpected_reply(reply: Reply) -> ConnectionLostError:
     return ConnectionLostError(f"unexpected reply: {reply}"[:500])
 
 

@@ -49,25 +49,25 @@ def payload(event: WebhookEvent, secret: str, timestamp: int) -> dict[str, Any] 
     }
 
 
-def _data(event: WebhookEvent, who: str) -> dict[str, Any]:  # Any: JSON
+def _data(event: WebhookEvent, recipient: str) -> dict[str, Any]:  # Any: JSON
     failed = _NAMES[event.type] == "failed"
     data: dict[str, Any] = {  # Any: JSON
         "id": event.id,
         "event": _NAMES[event.type],
         "timestamp": event.at.timestamp(),
         "log-level": _LEVELS.get(event.type, "error" if failed else "info"),
-        "recipient": who,
-        "recipient-domain": address.domain(who),
+        "recipient": recipient,
+        "recipient-domain": address.domain(recipient),
         "tags": list(event.tags),
         "campaigns": [],
         "user-variables": dict(event.meta),
         "flags": {"is-routed": False, "is-authenticated": True, "is-system-test": False, "is-test-mode": False},
-        "envelope": {"sender": event.reverse_path, "targets": who, "transport": "smtp"},
+        "envelope": {"sender": event.reverse_path, "targets": recipient, "transport": "smtp"},
         "message": {
             "headers": {
                 "message-id": event.message_id,
                 "from": event.author,
-                "to": who,
+                "to": recipient,
                 "subject": event.subject,
             },
             "attachments": [],

@@ -63,7 +63,7 @@ _Changes = dict[RollUpKey, tuple[int, int]]
 
 
 @contextlib.contextmanager
-def gathered(connection: sa.Connection) -> Iterator[None]:
+def gather_counts(connection: sa.Connection) -> Iterator[None]:
     """Counts of the block are inserted together at its end, or not at all if it raises."""
     outer: _Changes | None = connection.info.get(_GATHERED)
     mine: _Changes = {}

@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 @contextmanager
 def savepoint(connection: sa.Connection) -> Iterator[None]:
     """Undoes what the block did if it raises, its counts (`roll_ups`), and what was to be done `after_commit`."""
-    with connection.begin_nested(), roll_ups.gathered(connection), after_commit.forget_work_on_error(connection):
+    with connection.begin_nested(), roll_ups.gather_counts(connection), after_commit.forget_work_on_error(connection):
         yield
 
 

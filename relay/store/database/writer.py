@@ -205,7 +205,7 @@ class Writer:
         """Runs all in one commit, without savepoints. Returns the results in order."""
         connection = self._open_connection()
         with after_commit.transaction(connection):
-            with roll_ups.gathered(connection):
+            with roll_ups.gather_counts(connection):
                 results = write_job.run_grouped(connection, group)
             self._may_have_committed = True
         return results
@@ -214,7 +214,7 @@ class Writer:
         """Runs all in one commit, each in a savepoint: those that fail are undone alone."""
         connection = self._open_connection()
         with after_commit.transaction(connection):
-            with roll_ups.gathered(connection):
+            with roll_ups.gather_counts(connection):
                 results = savepoints.run_each(
                     connection, group, lambda job: job.work(connection), lambda _, error: FailedJob(error)
                 )

@@ -29,7 +29,7 @@ def folder_of(engine: sa.Engine) -> Path | None:
     return Path(engine.url.database).parent / FOLDER
 
 
-def save(engine: sa.Engine, message_id: str, octets: bytes) -> bool:
+def save_octets(engine: sa.Engine, message_id: str, octets: bytes) -> bool:
     """Puts the octets on disk, if the database has files. Raises OSError."""
     folder = folder_of(engine)
     if folder is None:
@@ -40,7 +40,7 @@ def save(engine: sa.Engine, message_id: str, octets: bytes) -> bool:
     return True
 
 
-def read(connection: sa.Connection, message_id: str) -> bytes | None:
+def read_octets(connection: sa.Connection, message_id: str) -> bytes | None:
     """The octets; None if their file is gone."""
     folder = folder_of(connection.engine)
     try:

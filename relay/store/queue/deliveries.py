@@ -96,7 +96,7 @@ def find_content(connection: sa.Connection, message_id: str) -> bytes | None:
     row = connection.execute(sa.select(content.c.octets, content.c.in_file).filter_by(message=message_id)).first()
     if row is None:
         return None
-    return content_files.read(connection, message_id) if row.in_file else row.octets
+    return content_files.read_octets(connection, message_id) if row.in_file else row.octets
 
 
 def find_with_content(connection: sa.Connection, message_id: str) -> tuple[Message, bytes] | None:

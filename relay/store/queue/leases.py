@@ -61,7 +61,7 @@ def lease_due(
     depth = max(2 * share, _MAX_OLDEST // max(1, len(streams)))
     queues = [
         itertools.islice(
-            _interleaved(connection, clock, stream, share, depth, newest_first),
+            _select_in_turn(connection, clock, stream, share, depth, newest_first),
             max(0, room - held_by_stream.get(stream, 0)),
         )
         for stream in streams
@@ -224,7 +224,7 @@ def _due_streams(connection: sa.Connection, clock: LeaseClock) -> list[str]:
     return list(found.scalars())
 
 
-def _interleaved(
+def _select_in_turn(
     connection: sa.Connection, clock: LeaseClock, stream: str, share: int, depth: int, newest_first: bool
 ) -> Iterator[DeliveryKey]:
     """A stream's due deliveries: alternately the oldest, from each message in turn, and the newest. Lazy."""
