@@ -19,7 +19,7 @@ def configuration(path: str) -> None:
 
 
 def no_configuration(path: str) -> None:
-    """No file was found: the server starts as a sandbox, on defaults and on what the environment says."""
+    """No file was found, and no variable names an upstream: the server starts as a sandbox."""
     remedy = "name a file with --config or $WAYPOST_CONFIG; waypost config prints one"
     _write(logging.WARNING, "no-configuration", path=path, remedy=remedy)
 

@@ -14,10 +14,10 @@ def start_server(arguments: argparse.Namespace) -> int:
     if arguments.workers is not None:
         config = config.model_copy(update={"relay": config.relay.model_copy(update={"workers": arguments.workers})})
     log.start_logging(config.log.level_number, config.log.format)
-    if path is None:
-        process_log.no_configuration(str(Path(load.DEFAULT_FILE).absolute()))
-    else:
+    if path:
         process_log.configuration(str(path.absolute()))
+    elif not config.upstream:  # with an upstream of a variable, as containers have it, nothing is missing
+        process_log.no_configuration(str(Path(load.DEFAULT_FILE).absolute()))
     for variable in variables.find_ignored_variables():
         process_log.variable_ignored(variable)
     if path and (secrets := load.find_readable_secrets(path)):

@@ -29,10 +29,11 @@ def faults(path: Path, text: str | bytes, environment: dict[str, str] | None = N
     return []
 
 
-def test_a_start_without_a_configuration_file_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("upstream", [{}, {"WAYPOST_UPSTREAM__ADDRESS": "127.0.0.1:9"}], ids=["sandbox", "upstream"])
+def test_a_start_as_a_sandbox_without_a_configuration_file_says_so(upstream: dict[str, str], tmp_path: Path) -> None:
     ports = {f"WAYPOST_{key}": f"127.0.0.1:{free_port()}" for key in ("LISTEN__ADDRESS", "CONSOLE__LISTEN")}
     ports["WAYPOST_TRACKING__LISTEN"] = f"127.0.0.1:{free_port()}"
-    environment = {**os.environ, **ports, "PYTHONPATH": str(ROOT), "WAYPOST_TRACKING_OPENS": "false"}
+    environment = {**os.environ, **ports, **upstream, "PYTHONPATH": str(ROOT), "WAYPOST_TRACKING_OPENS": "false"}
     command = [sys.executable, "-m", "relay", "serve"]
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -41,7 +42,7 @@ def test_a_start_without_a_configuration_file_says_so(tmp_path: Path) -> None:
         assert server.stdout.readline().startswith("ready ")
         server.send_signal(signal.SIGTERM)
         _, log = server.communicate(timeout=60)
-    assert f"warning no-configuration path={tmp_path / 'config.toml'}" in log
+    assert (f"warning no-configuration path={tmp_path / 'config.toml'}" in log) is not bool(upstream)
     assert "warning variable-ignored name=WAYPOST_TRACKING_OPENS" in log
 
 
