@@ -12,6 +12,7 @@ import re
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -55,20 +56,24 @@ class _Output:
     def __init__(self, stream: IO[str], style: Style) -> None:
         self._stream = stream
         self._format_line = _as_json if style == "json" else _as_text
-        self._waiting = ""  # lines of this turn of the event loop, which are written together at its end
+        self._waiting: deque[str] = deque()  # lines that are written together at the end of the event loop's turn
 
     def write(self, level: int, fact: str, fields: Mapping[str, object], trace: str) -> None:
         line = self._format_line(_format_time(time.time()), _LEVELS[level], fact, fields, trace) + "\n"
-        loop = _running_loop()
+        loop, is_first = _running_loop(), not self._waiting
+        self._waiting.append(line)
         if loop is None or level > logging.INFO:
-            self._flush(line)
-            return
-        if not self._waiting:
+            self._flush()
+        elif is_first:
             loop.call_soon(self._flush)
-        self._waiting += line
 
-    def _flush(self, last: str = "") -> None:
-        lines, self._waiting = self._waiting + last, ""
+    def _flush(self) -> None:
+        lines = ""
+        try:
+            while True:  # another thread may take some of them, and writes those
+                lines += self._waiting.popleft()
+        except IndexError:
+            pass
         try:  # noqa: SIM105  `suppress` takes half as long as the line
             self._stream.write(lines)  # one write: lines of threads do not mix
         except (OSError, ValueError):
