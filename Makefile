@@ -57,6 +57,8 @@ check: .venv/.test
 	$(BIN)/mypy
 	$(BIN)/codespell
 	$(BIN)/pytest tests/test_floors.py tests/documents/test_docs.py
+	@if [ -f .coverage ]; then echo "Coverage of the last run of make coverage, in percent:"; $(BIN)/coverage report --ignore-errors --format=total; \
+	  else echo "Coverage is not measured here: make coverage (ten minutes)"; fi
 
 # How much of relay/ and web/ the suite runs, by lines and branches, also in the servers that it starts.
 coverage: .venv/.test
