@@ -31,7 +31,7 @@ for _what in ("connect", "read", "write", "pool"):
 httpx._transports.default.create_ssl_context = cache(httpx._config.create_ssl_context)  # type: ignore[attr-defined]
 # Passwords took another twentieth; what is written down says how dear it was to make, so that both kinds are read.
 accounts._HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-_LONG = ("tests/faults/", "tests/web/test_browser.py", "tests/web/test_api_schema.py")
+_LONG = ("tests/web/test_api_schema.py", "tests/web/test_browser.py", "tests/faults/")  # the longest of all first
 # Hypothesis lets nobody change a test's settings from outside; this is where it looks them up.
 _SETTINGS = "_hypothesis_internal_use_settings"
 
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest tests come first, so that at the end no process waits for one of them. On PostgreSQL, tests of
     SQLite's file are skipped. With `make fuzz` each property has so many times the examples that it has here, its own
     number of them or the usual one."""
-    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
+    items.sort(key=lambda item: [item.nodeid.startswith(one) for one in _LONG], reverse=True)
     if postgresql_server.IS_POSTGRESQL:
         for item in items:
             if item.get_closest_marker("sqlite"):
