@@ -29,8 +29,10 @@ test-postgresql: .venv/.test
 
 # The same forty days ahead: a test that holds a date of today fails here first.
 FAKETIME_LIBRARY = $(firstword $(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1))
-# Left out is what faketime itself disturbs: Postfix and Chromium, PostgreSQL's lock_timeout, and what measures short times.
+# Left out is what faketime itself disturbs: Postfix, Chromium and man, PostgreSQL's lock_timeout, and what measures
+# short times.
 DISTURBED = --ignore tests/clients/test_programs.py --ignore tests/web/test_browser.py \
+  --deselect tests/documents/test_docs.py::test_the_manual_page_is_what_the_commands_say_and_man_can_show_it \
   --deselect tests/dialogs/test_octets.py::test_25_megabytes_do_not_keep_others_waiting \
   --deselect tests/store/test_partitions.py::test_months_are_not_waited_for_while_somebody_reads_for_long
 # Left out is what asks no clock: pure functions over tables and corpora (relay/bounce, rewrite, mime and attribution get

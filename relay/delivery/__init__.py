@@ -16,6 +16,7 @@
 - `sandbox` takes mail in place of an upstream
 - `traced_sender` traces what an upstream or the sandbox is sent
 - `memory_budget` how much mail is in memory
+- `unrecorded_outcomes` how much has been sent and is not recorded yet
 - `client_credentials` logins of clients at the upstream
 - `dsn` the octets of a DSN
 - `dsn_sender` which DSN is due, and puts it into the queue

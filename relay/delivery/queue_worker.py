@@ -5,7 +5,7 @@ import contextlib
 import os
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
@@ -18,6 +18,7 @@ from relay.delivery.attempts import Attempts, LoadedMessage, PendingRecipient
 from relay.delivery.dispatch import Dispatcher
 from relay.delivery.lease_renewal import LEASE, LeaseRenewal
 from relay.delivery.memory_budget import MemoryBudget
+from relay.delivery.unrecorded_outcomes import UnrecordedOutcomes
 from relay.envelope import Recipient
 from relay.rewrite.plan import Plan
 from relay.store.database import errors
@@ -48,6 +49,7 @@ class QueueWorker:
         store: Store,
         dispatcher: Dispatcher,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        max_unrecorded: int = 20,
     ) -> None:
         self.name = worker_name(store, os.getpid()) + ids.new()
         self._store = store
@@ -57,7 +59,8 @@ class QueueWorker:
         self._tasks: dict[asyncio.Task[None], list[Delivery]] = {}
         self._by_stream: Counter[str] = Counter()  # deliveries of these tasks
         self.lease_renewal = LeaseRenewal(store, self.name, now)
-        dispatcher.check_lease = self.lease_renewal.check
+        dispatcher.check_lease = self._check_before_sending
+        self._unrecorded = UnrecordedOutcomes(max_unrecorded)
         self._not_begun: set[leases.DeliveryKey] = set()  # leased, and not begun
         self._memory_budget = MemoryBudget()
         self._octets_from_memory = 0
@@ -255,25 +258,30 @@ class QueueWorker:
         finally:
             attempts.cancel()  # those under way must not be delivered without a record
 
+    async def _check_before_sending(self, message: str, numbers: Sequence[int]) -> None:
+        await self._unrecorded.wait_for_room()
+        await self.lease_renewal.check(message, numbers)
+
     async def _record(self, message: str, results: list[Outcome]) -> None:
         result = OutcomesFact(message, results, self.name)
         is_storable = True
-        while results:  # until the result is stored: otherwise the mail would be delivered twice
-            try:
-                if is_storable:
-                    await self._store.record("outcomes", result)
-                else:
-                    await self._store.write(
-                        lambda connection: unstorable_results.record_without_reply_text(connection, *result)
-                    )
-                return
-            except Exception as error:  # noqa: BLE001  whatever it is, the mail must not go out again
-                if is_storable and not errors.is_database_fault(error):
-                    log.fault("outcomes", message)
-                    is_storable = False
-                    continue
-                log.fact_waiting("outcomes", errors.describe_error(error))
-                await asyncio.sleep(_POLL_S)
+        with self._unrecorded.count(len(results)):
+            while results:  # until the result is stored: otherwise the mail would be delivered twice
+                try:
+                    if is_storable:
+                        await self._store.record("outcomes", result)
+                    else:
+                        await self._store.write(
+                            lambda connection: unstorable_results.record_without_reply_text(connection, *result)
+                        )
+                    return
+                except Exception as error:  # noqa: BLE001  whatever it is, the mail must not go out again
+                    if is_storable and not errors.is_database_fault(error):
+                        log.fault("outcomes", message)
+                        is_storable = False
+                        continue
+                    log.fact_waiting("outcomes", errors.describe_error(error))
+                    await asyncio.sleep(_POLL_S)
 
     async def _start_attempts(self, row: Message | None, deliveries: list[Delivery]) -> Attempts:
         def load(connection: sa.Connection) -> LoadedMessage | None:

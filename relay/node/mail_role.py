@@ -26,6 +26,8 @@ from relay.node.shared_logins import LoginChannel
 from relay.store.database import notifications
 from relay.store.upstream_states import ReportedState
 
+_SANDBOX_CONNECTIONS = 20  # so much mail is on its way at once where there are no connections
+
 
 async def serve(
     config: Config,
@@ -50,7 +52,8 @@ async def serve(
     dispatcher = Dispatcher(
         config, store, TracedSender(sender) if config.telemetry.endpoint else sender, minter, logins=logins
     )
-    worker = QueueWorker(store, dispatcher)
+    connections = sum(one.connections for one in config.upstream) or _SANDBOX_CONNECTIONS
+    worker = QueueWorker(store, dispatcher, max_unrecorded=connections)
     intake = Intake(config, store, dispatcher, worker, ring)
 
     async def log_in(name: str, password: str) -> None:
