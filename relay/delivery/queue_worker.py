@@ -49,7 +49,8 @@ class QueueWorker:
         store: Store,
         dispatcher: Dispatcher,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        max_unrecorded: int = 20,
+        *,
+        max_unrecorded: int,
     ) -> None:
         self.name = worker_name(store, os.getpid()) + ids.new()
         self._store = store

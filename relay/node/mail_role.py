@@ -52,8 +52,9 @@ async def serve(
     dispatcher = Dispatcher(
         config, store, TracedSender(sender) if config.telemetry.endpoint else sender, minter, logins=logins
     )
-    connections = sum(one.connections for one in config.upstream) or _SANDBOX_CONNECTIONS
-    worker = QueueWorker(store, dispatcher, max_unrecorded=connections)
+    # This process's share, as an upstream counts it.
+    connections = sum(max(1, one.connections // config.relay.workers) for one in config.upstream)
+    worker = QueueWorker(store, dispatcher, max_unrecorded=connections or _SANDBOX_CONNECTIONS)
     intake = Intake(config, store, dispatcher, worker, ring)
 
     async def log_in(name: str, password: str) -> None:
