@@ -1,7 +1,5 @@
 """`python -m relay`: the same as `waypost`."""
 
-import sys
+from relay.cli.main import run
 
-from relay.cli.main import main
-
-sys.exit(main())
+run()

@@ -177,6 +177,7 @@ if __name__ == "__main__":
     for late in ("alembic.command", "alembic.context", "dns.resolver", "encodings.idna", "encodings.utf_8_sig",
                  "psycopg", "publicsuffixlist", "rich.console", "rich.progress", "rich.table"):  # fmt: skip
         importlib.import_module(late)  # what functions import when they need it
+    importlib.import_module("relay.attribution.rules").load()
     # The first account's password, at each start, took as much of the processor as all the rest of it.
     accounts = importlib.import_module("relay.store.console.accounts")
     accounts._HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # type: ignore[attr-defined]

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from relay.attribution import request_verdict
+from relay.attribution import request_verdict, rules
 from relay.attribution.request_verdict import HitVerdict
-from relay.attribution.rules import SWEEP_RULES, TIMING, SweepRule
+from relay.attribution.rules import SweepRule
 from relay.hit_verdict import HUMAN, MACHINE, PERSON_VERDICTS, PROXIED
 
 # Kinds of observations, which are no hits: the unsubscribe page, a HEAD, a visitor that went on to many recipients.
@@ -74,6 +74,8 @@ class _Case:
     def __init__(
         self, hits: list[HitEvidence], observations: Sequence[SideObservation], delivered_at: datetime | None
     ) -> None:
+        self._rules = rules.load()
+        self._timing = self._rules.timing
         self.hits = hits
         self.observations = observations
         self.after_s = [(hit.at - delivered_at).total_seconds() if delivered_at else None for hit in hits]
@@ -86,12 +88,12 @@ class _Case:
     def judge(self) -> None:
         for n, after_s in enumerate(self.after_s):
             # Long before is another attempt, which ended without a reply and may have arrived all the same.
-            if after_s is not None and -TIMING.attempt_s < after_s < -TIMING.before_delivery_s:
+            if after_s is not None and -self._timing.attempt_s < after_s < -self._timing.before_delivery_s:
                 self._add_reason(n, BEFORE_DELIVERY)
         self._find_bursts()
         self._find_sweeps()
-        self._match_observations(HEAD, HEAD_FIRST, TIMING.head_s)
-        self._match_observations(MANY_RECIPIENTS_SEEN, MANY_RECIPIENTS, TIMING.head_s)
+        self._match_observations(HEAD, HEAD_FIRST, self._timing.head_s)
+        self._match_observations(MANY_RECIPIENTS_SEEN, MANY_RECIPIENTS, self._timing.head_s)
         if len(set(self.networks) - {""}) > 1:
             self._find_too_soon()
             self._find_unseen()
@@ -134,19 +136,19 @@ class _Case:
             yield self.clicks[k : bisect_left(times, start + seconds + 1e-6)]
 
     def _find_bursts(self) -> None:
-        for window in self._windows(TIMING.burst_s):
+        for window in self._windows(self._timing.burst_s):
             self._mark_burst([n for n in window if self._visitor_of(n) == self._visitor_of(window[0])])
         # And from many addresses at once; who else clicked just then had seen the mail before.
-        for window in self._windows(TIMING.burst_s):
+        for window in self._windows(self._timing.burst_s):
             self._mark_burst([n for n in window if not self.reasons[n] and not self._has_opened(n)])
 
     def _mark_burst(self, clicks: list[int]) -> None:
         if not clicks:
             return
         first, last = self.hits[clicks[0]].at, self.hits[clicks[-1]].at
-        whole = timedelta(seconds=TIMING.burst_s)
+        whole = timedelta(seconds=self._timing.burst_s)
         has_page = any(one.kind == PAGE and last - whole <= one.at <= first + whole for one in self.observations)
-        if len({self.hits[n].link for n in clicks}) + has_page >= TIMING.burst_links:
+        if len({self.hits[n].link for n in clicks}) + has_page >= self._timing.burst_links:
             for n in clicks:
                 self._add_reason(n, BURST)
 
@@ -154,7 +156,7 @@ class _Case:
         return self.networks[n], self.hits[n].agent
 
     def _find_sweeps(self) -> None:
-        for rule in SWEEP_RULES:
+        for rule in self._rules.sweeps:
             for window in self._windows(rule.within_s):
                 self._mark_sweep(rule, window)
 
@@ -185,13 +187,13 @@ class _Case:
     def _find_too_soon(self) -> None:
         for n, hit in enumerate(self.hits):
             after_s = self.after_s[n]
-            limit_s = TIMING.too_soon_click_s if hit.is_click else TIMING.too_soon_open_s
+            limit_s = self._timing.too_soon_click_s if hit.is_click else self._timing.too_soon_open_s
             if after_s is None or after_s > limit_s or not self._is_person(n):
                 continue
             if any(
                 self._comes_later(n, m)
                 and self._are_different_visitors(n, m)
-                and self._seconds_between(n, m) >= TIMING.later_s
+                and self._seconds_between(n, m) >= self._timing.later_s
                 for m in range(n + 1, len(self.hits))
             ):
                 self._add_reason(n, TOO_SOON)
@@ -208,7 +210,7 @@ class _Case:
         opens = [n for n in opens if not self.reasons[n]]
         for n in self.clicks:
             after_s = self.after_s[n]
-            if after_s is None or after_s > TIMING.unseen_s or not self._is_person(n) or self._has_opened(n):
+            if after_s is None or after_s > self._timing.unseen_s or not self._is_person(n) or self._has_opened(n):
                 continue
             if (
                 opens
@@ -220,7 +222,7 @@ class _Case:
     def _find_hosted(self) -> None:
         for n in self.clicks:
             after_s = self.after_s[n]
-            if after_s is None or after_s > TIMING.hosted_s or not self._is_person(n):
+            if after_s is None or after_s > self._timing.hosted_s or not self._is_person(n):
                 continue
             if request_verdict.is_hosted(self.hits[n].address) and (not self._has_opened(n) or self._only_glanced(n)):
                 self._add_reason(n, HOSTED)
@@ -233,13 +235,13 @@ class _Case:
         clicks = [m for m in self.clicks if self._visitor_of(m) == self._visitor_of(n)]
         return all(
             self._visitor_of(m) == self._visitor_of(n)
-            and -TIMING.glance_s < self._seconds_between(m, clicks[0]) < TIMING.glance_s
+            and -self._timing.glance_s < self._seconds_between(m, clicks[0]) < self._timing.glance_s
             for m in opens
         )
 
     def _find_echoes(self) -> None:
         """Two visitors at one link: the one who never loaded a picture is the echo; else the second is."""
-        for window in self._windows(TIMING.echo_s):
+        for window in self._windows(self._timing.echo_s):
             n = window[0]
             for m in window[1:]:
                 is_echo = self.hits[n].link == self.hits[m].link and self._are_different_visitors(n, m)
@@ -256,7 +258,7 @@ class _Case:
         ]
         for n in machines:
             for m, hit in enumerate(self.hits):
-                is_near = abs(self._seconds_between(n, m)) <= TIMING.visitor_s
+                is_near = abs(self._seconds_between(n, m)) <= self._timing.visitor_s
                 is_same = self._visitor_of(m) == self._visitor_of(n) and hit.own_verdict.verdict not in (
                     PROXIED,
                     MACHINE,

@@ -53,15 +53,16 @@ def judge_user_agent(agent: str, lasting_reasons: tuple[str, ...] = (), *, is_cl
 
 @lru_cache(maxsize=4096)
 def _judge_agent(agent: str, lasting_reasons: tuple[str, ...], is_click: bool) -> HitVerdict:
+    known = rules.load()
     proxies = tuple(
         reason
-        for reason, pattern, unless in rules.PROXIES
+        for reason, pattern, unless in known.proxies
         if pattern.search(agent) and not (unless and unless.search(agent))
     )[:1]
     if proxies and not is_click and PREFETCH not in lasting_reasons:
         return HitVerdict(PROXIED, proxies)
-    early = tuple(reason for reason, pattern in rules.PREFETCHERS if pattern.fullmatch(agent))
-    scanner = [f"scanner:{name}" for name, pattern in rules.SCANNERS if pattern.search(agent)][:1]
+    early = tuple(reason for reason, pattern in known.prefetchers if pattern.fullmatch(agent))
+    scanner = [f"scanner:{name}" for name, pattern in known.scanners if pattern.search(agent)][:1]
     machine = (*early, *scanner, *lasting_reasons)
     if not machine and not proxies:
         machine = _version_reasons(agent)
@@ -69,7 +70,7 @@ def _judge_agent(agent: str, lasting_reasons: tuple[str, ...], is_click: bool) -
         return HitVerdict(MACHINE, (*proxies, *machine))
     if not agent:
         return HitVerdict(UNKNOWN, ("no_user_agent",))
-    if not rules.PEOPLE.search(agent):
+    if not known.people.search(agent):
         return HitVerdict(MACHINE if is_click else UNKNOWN, ("no_browser",))
     return HitVerdict(HUMAN)
 
@@ -94,11 +95,11 @@ def is_hosted(address: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _is_hosted(address: str) -> bool:
-    return ip_addresses.is_in(address, rules.HOSTING)
+    return ip_addresses.is_in(address, rules.load().hosting)
 
 
 def _prefetch_reasons(headers: Mapping[str, str]) -> tuple[str, ...]:
-    is_ahead = any(value in headers.get(name, "").lower() for name, value in rules.HEADERS.items())
+    is_ahead = any(value in headers.get(name, "").lower() for name, value in rules.load().headers.items())
     return (PREFETCH,) if is_ahead else ()
 
 
@@ -113,14 +114,14 @@ def _networks_of_scanners(address: str, is_click: bool) -> tuple[str, ...]:
         return ()
     names = (
         one.name
-        for one in rules.NETWORKS
+        for one in rules.load().networks
         if (is_click or not one.clicks_only) and ip_addresses.is_in(found, one.networks)
     )
     return tuple(NETWORK_PREFIX + name for name in names)[:1]
 
 
 def _version_reasons(agent: str) -> tuple[str, ...]:
-    for reason, known in (("obsolete_browser", rules.OBSOLETE), ("impossible_browser", rules.IMPOSSIBLE)):
+    for reason, known in (("obsolete_browser", rules.load().obsolete), ("impossible_browser", rules.load().impossible)):
         for one in known:
             found = one.agent.search(agent)
             if (

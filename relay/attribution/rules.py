@@ -1,12 +1,14 @@
 """Reads `rules.toml`, once.  In: the file beside this one.  Out: compiled patterns, networks and numbers.
 
-A fault in the file is a fault of ours and raises at import: a test reads it.
+It is read when the first rule is needed, because most commands judge nothing. A fault in the file is a fault of ours
+and raises then: a test reads it.
 """
 
 import math
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -15,8 +17,6 @@ from relay import ip_addresses
 from relay.ip_addresses import IpNetwork
 
 Pattern = re.Pattern[str]
-
-_DATA: dict[str, Any] = tomllib.loads(Path(__file__).with_name("rules.toml").read_text("utf-8"))  # Any: TOML
 
 
 class BrowserVersions(NamedTuple):
@@ -52,35 +52,64 @@ class SweepRule(NamedTuple):
     delivered_s: float
 
 
+class ProxyRule(NamedTuple):
+    """An image proxy, by its name."""
+
+    reason: str
+    agent: Pattern
+    unless: Pattern | None
+
+
+class Rules(NamedTuple):
+    """What the file says, in its order."""
+
+    proxies: list[ProxyRule]
+    prefetchers: list[tuple[str, Pattern]]  # the reason, and the agent
+    headers: Mapping[str, str]
+    scanners: list[tuple[str, Pattern]]  # the name, and the agent
+    people: Pattern
+    obsolete: list[BrowserVersions]
+    impossible: list[BrowserVersions]
+    networks: list[ScannerNetworks]
+    hosting: list[IpNetwork]
+    sweeps: list[SweepRule]
+    mass_visits: list[MassVisitRule]
+    timing: SimpleNamespace
+
+
+@cache
+def load() -> Rules:
+    """The rules, read at the first call."""
+    data: dict[str, Any] = tomllib.loads(Path(__file__).with_name("rules.toml").read_text("utf-8"))  # Any: TOML
+    return Rules(
+        proxies=[
+            ProxyRule(row["reason"], _pattern(row["agent"]), _pattern(row["unless"]) if "unless" in row else None)
+            for row in data["proxy"]
+        ],
+        prefetchers=[(row["reason"], _pattern(row["agent"])) for row in data["prefetch"]],
+        headers=data["headers"],
+        scanners=[(name, _pattern(text)) for name, text in data["scanners"].items()],
+        people=_pattern(data["programs"]["people"]),
+        obsolete=[
+            BrowserVersions(_pattern(row["agent"]), row["oldest"], 1 << 30, _pattern(row["unless"]))
+            for row in data["obsolete"]
+        ],
+        impossible=[
+            BrowserVersions(_pattern(row["agent"]), 0, row["latest"], platform=_pattern(row["platform"]))
+            for row in data["impossible"]
+        ],
+        networks=[
+            ScannerNetworks(
+                row["name"], tuple(map(ip_addresses.parse_network, row["networks"])), row.get("clicks_only", False)
+            )
+            for row in data["network"]
+        ],
+        hosting=[ip_addresses.parse_network(text) for text in data["hosting"]["networks"]],
+        sweeps=[SweepRule(row["links"], row["within_s"], row.get("delivered_s", math.inf)) for row in data["sweep"]],
+        mass_visits=[MassVisitRule(row["recipients"], row["within_s"]) for row in data["many"]],
+        timing=SimpleNamespace(**data["timing"]),
+    )
+
+
 def _pattern(text: str) -> Pattern:
     return re.compile(text, re.IGNORECASE)
-
-
-def _reason_patterns(rows: list[Mapping[str, str]]) -> list[tuple[str, Pattern]]:
-    return [(row["reason"], _pattern(row["agent"])) for row in rows]
-
-
-PROXIES = [
-    (row["reason"], _pattern(row["agent"]), _pattern(row["unless"]) if "unless" in row else None)
-    for row in _DATA["proxy"]
-]
-PREFETCHERS = _reason_patterns(_DATA["prefetch"])
-HEADERS: Mapping[str, str] = _DATA["headers"]
-SCANNERS = [(name, _pattern(text)) for name, text in _DATA["scanners"].items()]
-PEOPLE = _pattern(_DATA["programs"]["people"])
-OBSOLETE = [
-    BrowserVersions(_pattern(row["agent"]), row["oldest"], 1 << 30, _pattern(row["unless"]))
-    for row in _DATA["obsolete"]
-]
-IMPOSSIBLE = [
-    BrowserVersions(_pattern(row["agent"]), 0, row["latest"], platform=_pattern(row["platform"]))
-    for row in _DATA["impossible"]
-]
-NETWORKS = [
-    ScannerNetworks(row["name"], tuple(map(ip_addresses.parse_network, row["networks"])), row.get("clicks_only", False))
-    for row in _DATA["network"]
-]
-HOSTING = [ip_addresses.parse_network(text) for text in _DATA["hosting"]["networks"]]
-SWEEP_RULES = [SweepRule(row["links"], row["within_s"], row.get("delivered_s", math.inf)) for row in _DATA["sweep"]]
-MASS_VISIT_RULES = [MassVisitRule(row["recipients"], row["within_s"]) for row in _DATA["many"]]
-TIMING = SimpleNamespace(**_DATA["timing"])

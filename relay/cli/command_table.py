@@ -59,14 +59,11 @@ COMMANDS = {
 
 
 def make_parser(words: Sequence[str] = ()) -> Parser:
-    """The parser for these arguments. It has only the command that they name, or all commands if they name none."""
+    """The parser for these arguments. It has only the command that they begin with, else all commands."""
     parser = Parser(prog="waypost", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"waypost {__version__}")
     parser.set_defaults(config=None)
     actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    named = [word for word in words if word in COMMANDS]
-    for name, command in COMMANDS.items():
-        added = actions.add_parser(name, help=command.help)
-        if not named or name in named:
-            command.fill(added)
+    for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
+        COMMANDS[name].fill(actions.add_parser(name, help=COMMANDS[name].help))
     return parser

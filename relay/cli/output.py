@@ -3,19 +3,30 @@
 import contextlib
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from pathlib import Path
+from typing import TextIO
 
 from relay import moments
+from relay.operator_error import OperatorError
 
 _KB = 1024
 _CONTROLS = re.compile("[\x7f-\x9f]")  # control characters of terminals that JSON does not escape
 
 
+class OutputError(OperatorError):
+    """Standard output does not take what is written to it."""
+
+
 def prepare_stream() -> None:
-    """Makes any text printable: UTF-8 in a pipe; on a terminal, escapes for what its encoding lacks."""
+    """Makes any text printable: UTF-8 in a pipe; on a terminal, escapes for what its encoding lacks. Output that was
+    closed at the start goes nowhere."""
+    if sys.stdout is None:
+        sys.stdout = _open_nothing()
     stream = sys.stdout
     if isinstance(stream, io.TextIOWrapper):
         with contextlib.suppress(OSError):  # the stream was replaced after it was opened
@@ -23,8 +34,30 @@ def prepare_stream() -> None:
 
 
 def print_line(line: str) -> None:
-    """A line on standard output."""
-    sys.stdout.write(line + "\n")
+    """A line on standard output. Raises BrokenPipeError, OutputError."""
+    with _refusals():
+        sys.stdout.write(line + "\n")
+
+
+def _open_nothing() -> TextIO:
+    return Path(os.devnull).open("w")
+
+
+def flush() -> None:
+    """Brings all lines to where they go. Raises as `print_line` does."""
+    with _refusals():
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:  # nobody reads on, as with `head`
+        raise
+    except OSError as error:
+        sys.stdout = _open_nothing()  # what is left in its buffer would fail again
+        raise OutputError(f"the output cannot be written: {error.strerror}") from None
 
 
 def print_json(value: object, *, indent: int | None = None) -> None:

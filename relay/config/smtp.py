@@ -5,7 +5,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, Self
 
-import argon2
 from pydantic import Field, field_validator, model_validator
 
 from relay.config.base import NO_SECRET, ConfigTable
@@ -56,6 +55,8 @@ class UserConfig(ConfigTable):
     @field_validator("password_hash")
     @classmethod
     def _check_password_hash(cls, text: str) -> str:
+        import argon2  # few configurations have users
+
         try:
             argon2.extract_parameters(text)
         except argon2.exceptions.InvalidHashError:

@@ -14,10 +14,8 @@ from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_private_key
 from pydantic import BeforeValidator, SecretStr, ValidationInfo
 
 from relay import address, domain_names, ip_addresses
@@ -189,6 +187,8 @@ def read_private_key(value: object, info: ValidationInfo) -> PrivateKey:
     """A secret that is an RSA (PKCS#1, PKCS#8) or Ed25519 (PKCS#8) private key in PEM."""
     if isinstance(value, RSAPrivateKey | Ed25519PrivateKey):
         return value
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # takes a command 4 ms
+
     text = read_secret(value, info).get_secret_value()
     try:
         key = load_pem_private_key(text.encode(), password=None)
@@ -207,8 +207,13 @@ def read_private_key(value: object, info: ValidationInfo) -> PrivateKey:
 def read_verifying_key(value: object) -> str:
     """An ECDSA public key as SendGrid shows it: DER (SubjectPublicKeyInfo) in base64, on one line. Or nothing."""
     text = "".join(str(value).split()).removeprefix("-----BEGINPUBLICKEY-----").removesuffix("-----ENDPUBLICKEY-----")
+    if not text:
+        return ""
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
     try:
-        if text and not isinstance(load_der_public_key(base64.b64decode(text, validate=True)), EllipticCurvePublicKey):
+        if not isinstance(load_der_public_key(base64.b64decode(text, validate=True)), EllipticCurvePublicKey):
             raise ValueError
     except (ValueError, UnsupportedAlgorithm):
         raise ValueError("must be the verification key that SendGrid shows for its signed event webhook") from None

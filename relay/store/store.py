@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,13 +16,12 @@ from relay.store.database import engine, errors, journal, sqlite_upkeep
 from relay.store.database.errors import NotStoredYetError
 from relay.store.database.fact_log import FactLog
 from relay.store.database.identities import IdentityPolicy
-from relay.store.database.journal import Journal, RemainingLines
+from relay.store.database.journal import Fact, Journal, RemainingLines
 from relay.store.database.notifications import NotificationListener
 from relay.store.database.reader import GroupedReads, PromptReader, TimedReader
 from relay.store.database.recent_facts import RecentFacts
 from relay.store.database.write_job import GroupedWork, Work
 from relay.store.database.writer import MAX_WRITE_S, Writer
-from relay.store.facts import FACTS, apply_facts, replay_lines
 from relay.store.queue import content_files, long_urls
 from relay.store.queue.long_url_files import LongUrlFiles
 from relay.store.queue.queue_facts import NewMessage
@@ -55,8 +54,8 @@ class Store:
         self.filters_in_time = GroupedReads(self.read_in_time, recipient_filter.find_filters, self._prompt_reader)
         self.writer = Writer(self._write_engine, sqlite_upkeep.LogBound(self._write_engine).hold)
         self.listener = NotificationListener(self._write_engine.url)  # a role runs it; it knows how often to look
-        self.journal = Journal(data_dir / "journal", FACTS)
-        self.fact_log = FactLog(data_dir / "journal", FACTS)
+        self.journal = Journal(data_dir / "journal", _load_facts)
+        self.fact_log = FactLog(data_dir / "journal", _load_facts)
         self._recent_facts = RecentFacts()
         for one in (self._read_engine, self._write_engine):
             sa.event.listen(one, "handle_error", self._check_for_damage)
@@ -153,7 +152,7 @@ class Store:
         replay sets it aside for an operator; with `raises_faults` its error is raised instead. Raises OSError if the
         disk does not take the fact either.
         """
-        fact = FACTS[name]
+        fact = _load_facts()[name]
         if not self._pending_writes:
             _, writing = self.writer.start(self._work_for(name, value))
             await timed_wait.wait_any(MAX_WAIT_S, writing)
@@ -176,7 +175,7 @@ class Store:
 
     @staticmethod
     def _work_for(name: str, value: object) -> Work[None]:
-        fact = FACTS[name]
+        fact = _load_facts()[name]
         if fact.apply_all:
             return GroupedWork(fact.apply, fact.apply_all, value)
         return lambda connection: fact.apply(connection, value)
@@ -195,7 +194,9 @@ class Store:
 
     def _journal_recent_facts(self) -> None:
         """Journals the latest facts. They are replayed once a backup is in place, and change nothing twice."""
-        facts = [(name, FACTS[name].redact(self.identity_policy, value)) for name, value in self._recent_facts.take()]
+        facts = [
+            (name, _load_facts()[name].redact(self.identity_policy, value)) for name, value in self._recent_facts.take()
+        ]
         if not facts:
             return
         try:
@@ -211,6 +212,8 @@ class Store:
     async def commit_facts(self, facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:  # Any: as in Fact
         """Commits facts together. Returns those that must wait in the journal. Raises DatabaseUnavailableError if the
         database does not answer in time."""
+        from relay.store.facts import apply_facts
+
         writing = asyncio.ensure_future(self.write(lambda connection: apply_facts(connection, facts)))
         await timed_wait.wait_any(MAX_WAIT_S, writing)
         done = writing.done()
@@ -254,6 +257,8 @@ class Store:
 
     async def _replay_file(self, path: Path) -> bool:
         """False if lines are left for later."""
+        from relay.store.facts import replay_lines
+
         lines = await asyncio.to_thread(journal.read_lines, path)
         remaining = RemainingLines([], [])
         for at in range(0, len(lines), _REPLAY_BATCH):
@@ -294,3 +299,10 @@ class Store:
         self._readers.shutdown(wait=False, cancel_futures=True)  # it may hang
         self._read_engine.dispose()
         self._write_engine.dispose()
+
+
+def _load_facts() -> Mapping[str, Fact]:
+    """The kinds of facts. Their modules are half of the store, and most commands have no facts."""
+    from relay.store.facts import FACTS
+
+    return FACTS

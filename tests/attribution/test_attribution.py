@@ -174,11 +174,12 @@ def test_gmails_prefetch_is_told_by_its_whole_name_only() -> None:
 
 
 def patterns() -> Iterator[rules.Pattern]:
-    yield from (pattern for _, pattern in rules.PREFETCHERS + rules.SCANNERS)
-    yield rules.PEOPLE
-    for _, agent, unless in rules.PROXIES:
-        yield from filter(None, (agent, unless))
-    for one in rules.OBSOLETE + rules.IMPOSSIBLE:
+    known = rules.load()
+    yield from (pattern for _, pattern in known.prefetchers + known.scanners)
+    yield known.people
+    for proxy in known.proxies:
+        yield from filter(None, (proxy.agent, proxy.unless))
+    for one in known.obsolete + known.impossible:
         yield from filter(None, (one.agent, one.unless, one.platform))
 
 

@@ -139,6 +139,38 @@ def test_a_command_that_needs_no_configuration_loads_neither_that_nor_a_database
     assert not loaded_modules(*words, cwd=tmp_path) & {"pydantic", "sqlalchemy", "cryptography", "asyncio"}
 
 
+def test_a_command_that_reads_does_not_load_what_records_mail_and_hits(tmp_path: Path) -> None:
+    relay = Waypost(tmp_path)
+    relay.cli("messages")  # makes the database
+    loaded = loaded_modules("messages", "--config", str(relay.config), cwd=tmp_path)
+    assert "relay.store.store" in loaded
+    assert not loaded & {"alembic", "argon2", "rich", "relay.store.facts", "relay.attribution.rules", "web"}
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "lines"),
+    [(["config"], 0, 100), (["token", "read", "nothing"], 1, 0), (["token", "reed"], 2, 0)],
+)
+def test_a_process_ends_at_once_with_its_status_and_all_that_it_wrote(
+    words: list[str], status: int, lines: int, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "relay", *words], cwd=tmp_path, capture_output=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""},
+    )  # fmt: skip
+    assert (done.returncode, bool(done.stderr)) == (status, status != 0)
+    assert done.stdout.count(b"\n") >= lines and (not lines or done.stdout == (ROOT / "config.toml").read_bytes())
+
+
+def test_output_to_a_full_disk_is_an_error_of_one_line(tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "relay", "config"], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, timeout=60,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""},
+        )  # fmt: skip
+    assert done.returncode == 1 and done.stderr == b"waypost: the output cannot be written: No space left on device\n"
+
+
 def test_a_pipe_gets_utf_8_in_any_locale(tmp_path: Path) -> None:
     relay = Waypost(tmp_path)
     relay.cli("pixel", "create", "Grüße an Ann")

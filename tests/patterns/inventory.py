@@ -195,6 +195,18 @@ def _phrases() -> Examples:
     return [(re.compile(source), {"search"}) for source in forms.values()]
 
 
+def _agents() -> Examples:
+    from relay.attribution import rules
+
+    known = rules.load()
+    agents = [known.people, *(pattern for _, pattern in known.prefetchers + known.scanners)]
+    for proxy in known.proxies:
+        agents += filter(None, (proxy.agent, proxy.unless))
+    for one in known.obsolete + known.impossible:
+        agents += filter(None, (one.agent, one.unless, one.platform))
+    return [(agent, {"search", "fullmatch"}) for agent in agents]
+
+
 def _lines_of_replies() -> Examples:
     return [(re.compile(rf"{before}550(?=[ -]|$)"), {"finditer"}) for before in (r"(?<!\s)\s+", r"\n")]
 
@@ -226,7 +238,7 @@ def _marks() -> Examples:
 
 
 EXAMPLES: dict[str, Callable[[], Examples]] = {
-    "relay.attribution.rules._pattern": _none,
+    "relay.attribution.rules._pattern": _agents,
     "relay.bounce.reply_lines.parse_reply_line": _lines_of_replies,
     "relay.bounce.lenient_mime._split_multipart": _boundaries,
     "relay.bounce.phrases.search": _phrases,

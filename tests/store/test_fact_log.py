@@ -15,7 +15,7 @@ FACTS = {"word": Fact(TypeAdapter(str), lambda _connection, _value: None)}
 
 
 def log_in(folder: Path) -> FactLog:
-    return FactLog(folder, FACTS)
+    return FactLog(folder, lambda: FACTS)
 
 
 def lines(folder: Path) -> list[bytes]:
@@ -25,12 +25,12 @@ def lines(folder: Path) -> list[bytes]:
 def test_what_is_committed_leaves_the_file(tmp_path: Path) -> None:
     log = log_in(tmp_path)
     first = log.append([("word", "one"), ("word", "two")])
-    assert lines(tmp_path) == [b'word "one"', b'word "two"'] and Journal(tmp_path, FACTS).has_pending
+    assert lines(tmp_path) == [b'word "one"', b'word "two"'] and Journal(tmp_path, lambda: FACTS).has_pending
     log.mark_committed(first, 1)
     second = log.append([("word", "three")])
     assert second is first and len(lines(tmp_path)) == 3
     log.mark_committed(first, 2)
-    assert lines(tmp_path) == [] and not Journal(tmp_path, FACTS).has_pending
+    assert lines(tmp_path) == [] and not Journal(tmp_path, lambda: FACTS).has_pending
     log.append([("word", "four")])
     assert lines(tmp_path) == [b'word "four"']
 
@@ -40,10 +40,10 @@ def test_what_is_left_is_given_to_be_replayed_once_nothing_else_of_the_file_is_p
     log_file = log.append([("word", "one"), ("word", "two")])
     log.leave_to_replay(log_file, 1)
     log.release()
-    with Journal(tmp_path, FACTS).lock_files() as paths:
+    with Journal(tmp_path, lambda: FACTS).lock_files() as paths:
         assert not paths
     log.mark_committed(log_file, 1)
-    with Journal(tmp_path, FACTS).lock_files() as paths:
+    with Journal(tmp_path, lambda: FACTS).lock_files() as paths:
         assert [journal.read_lines(path) for path in paths] == [[b'word "one"', b'word "two"']]
     assert log.append([("word", "three")]) is not log_file
 

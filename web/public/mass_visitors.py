@@ -27,7 +27,7 @@ class MassVisitorDetector:
 
     def __init__(self) -> None:
         self._visitors: OrderedDict[tuple[str, str], deque[DeliveryVisit]] = OrderedDict()
-        self._longest_s = max(rule.within_s for rule in rules.MASS_VISIT_RULES)
+        self._longest_s = max(rule.within_s for rule in rules.load().mass_visits)
 
     def observe(self, address: str, agent: str, visit: DeliveryVisit) -> list[DeliveryVisit]:
         """The visitor's requests of the last minute, if they are too many for a person; else none."""
@@ -41,7 +41,7 @@ class MassVisitorDetector:
             steps.popleft()
         steps.append(visit)
         factor = 2 if any(word in agent for word in _MOBILE) else 1
-        for rule in rules.MASS_VISIT_RULES:
+        for rule in rules.load().mass_visits:
             near = [one for one in steps if one.at_s >= visit.at_s - rule.within_s]
             recipients = {(one.message, one.number) for one in near}
             if len(recipients) >= rule.recipients * factor:

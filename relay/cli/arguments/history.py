@@ -133,7 +133,7 @@ it. Otherwise drop it, or wait until it expires and its sender gets a DSN.""",
         "waypost queue drop 06gvq2rnm5t2k7i09b50 --notify",
     )
     actions = parser.add_actions()
-    listing = actions.add("list", "queue.list_deliveries", "what waits, the next due first")
+    listing = actions.add("list", "queue_list.list_deliveries", "what waits, the next due first")
     lists.add_recipient(listing)
     lists.add_tag(listing)
     lists.add_stream(listing)

@@ -12,11 +12,11 @@ four times as long.
 import contextlib
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from relay.store.database import journal
-from relay.store.database.journal import Fact
+from relay.store.database.journal import LoadFacts
 
 SUFFIX = ".live"
 _ZEROS = bytes(1 << 20)  # a new file
@@ -46,15 +46,15 @@ class LogFile:
 class FactLog:
     """The log of one process. One thread appends; the rest may run on the event loop, and never waits for the disk."""
 
-    def __init__(self, directory: Path, facts: Mapping[str, Fact]) -> None:
+    def __init__(self, directory: Path, load_facts: LoadFacts) -> None:
         self._directory = directory
-        self._facts = facts
+        self._load_facts = load_facts
         self._lock = threading.Lock()  # of the counts; it is not held while the disk, which may hang, is forced
         self._current: LogFile | None = None
 
     def append(self, facts: Sequence[tuple[str, object]]) -> LogFile:
         """Puts facts on disk. Raises OSError if the disk refuses them, and then none is kept."""
-        lines = journal.to_lines(self._facts, facts)
+        lines = journal.to_lines(self._load_facts(), facts)
         log_file, start = self._reserve(len(lines), len(facts))
         try:
             if os.pwrite(log_file.file, lines, start) != len(lines):

@@ -39,6 +39,9 @@ class Fact(NamedTuple):
     earlier_name: str = ""  # in the journal of an earlier version
 
 
+LoadFacts = Callable[[], Mapping[str, Fact]]  # the kinds by their names; called when the first fact comes
+
+
 class RemainingLines(NamedTuple):
     """Lines that stay in the file: they cannot be committed yet, or never."""
 
@@ -53,10 +56,9 @@ class _InvalidLineError(Exception):
 class Journal:
     """The journal of one process. Its methods may be called from any thread."""
 
-    def __init__(self, directory: Path, facts: Mapping[str, Fact]) -> None:
+    def __init__(self, directory: Path, load_facts: LoadFacts) -> None:
         self._directory = directory
-        self._facts = facts
-        self._current_names = {fact.earlier_name: name for name, fact in facts.items() if fact.earlier_name}
+        self._load_facts = load_facts
         self._lock = threading.Lock()
         self._file: int | None = None
 
@@ -66,7 +68,7 @@ class Journal:
 
     def append_all(self, facts: Sequence[tuple[str, object]]) -> None:
         """The same for several, all or none."""
-        lines = to_lines(self._facts, facts)
+        lines = to_lines(self._load_facts(), facts)
         with self._lock:
             if self._file is None:
                 _, self._file = create_locked(self._directory, SUFFIX)
@@ -130,7 +132,7 @@ class Journal:
     def find_lines(self, name: str) -> list[bytes]:
         """The facts of that kind that are still to be replayed, of all processes."""
         found: list[bytes] = []
-        heads = tuple(one.encode() + b" " for one in (name, self._facts[name].earlier_name) if one)
+        heads = tuple(one.encode() + b" " for one in (name, self._load_facts()[name].earlier_name) if one)
         for path in self._directory.glob(f"*{SUFFIX}"):
             with contextlib.suppress(FileNotFoundError), path.open("rb") as file:  # replayed just now
                 found += (line for line in file if line.startswith(heads))
@@ -168,9 +170,11 @@ class Journal:
     def _parse(self, line: bytes) -> tuple[Fact, Any]:  # Any: as in Fact
         """Raises _InvalidLineError, whose cause says why."""
         head, _, value = line.partition(b" ")
+        facts = self._load_facts()
         try:
             name = head.decode()
-            fact = self._facts[self._current_names.get(name, name)]
+            current = next((one for one, fact in facts.items() if name == fact.earlier_name), name)
+            fact = facts[current]
             return fact, fact.adapter.validate_json(value)
         except (LookupError, ValueError) as error:
             raise _InvalidLineError from error

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from relay import address, hit_verdict, tokens
-from relay.attribution.rules import TIMING
+from relay.attribution import rules
 from relay.event_type import EventType
 from relay.store import events
 from relay.store.database import bulk_statement, columns, delivery_rows, tables
@@ -21,8 +21,6 @@ from relay.store.tracking import hits, verdicts
 from relay.store.tracking.hit_facts import Hit
 
 _MAX_TOGETHER = 250  # in a statement: SQLite's oldest limit on variables is 999, and a delivery takes three
-# Measured from the delivery: a later open changes no verdict if no link was followed (`delivery_verdict`).
-_EARLY = timedelta(seconds=max(TIMING.too_soon_open_s, TIMING.too_soon_click_s))
 _HARMLESS = (hit_verdict.HUMAN, hit_verdict.PROXIED, hit_verdict.UNKNOWN)
 _Key = tuple[str, int]  # message and number
 
@@ -66,9 +64,12 @@ def _record_together(connection: sa.Connection, batch: Sequence[Hit]) -> None:
     events.append_events(connection, rows, groups)
     may_stay = {key for key, of_one in by_delivery.items() if _are_plain_opens(found[key], of_one)}
     earliest = _find_earliest(connection, may_stay)
+    # Measured from the delivery: a later open changes no verdict if no link was followed (`delivery_verdict`).
+    timing = rules.load().timing
+    early = timedelta(seconds=max(timing.too_soon_open_s, timing.too_soon_click_s))
     for key in by_delivery:
         settled_at = found[key].settled_at
-        if key not in may_stay or (settled_at is not None and earliest[key] <= settled_at + _EARLY):
+        if key not in may_stay or (settled_at is not None and earliest[key] <= settled_at + early):
             verdicts.hit_added(connection, *key)
 
 

@@ -5,23 +5,25 @@ Times are ISO 8601 in UTC with a final Z. A delivery's id is its message's and i
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay import moments, suppression_reason
 from relay.hit_verdict import CLICK_VERDICTS
 from relay.store.database.tables import Status
-from relay.store.queue.attempts import AttemptDetail
 from relay.store.tracking.hit_counts import HitCounts
-from relay.store.tracking.pixels import PixelLogLine, PixelSummary, pixel_url
-from relay.store.views.bounce_counts import BounceCount
-from relay.store.views.clicked_links import ClickedLink
-from relay.store.views.message_detail import DeliveryDetail, MessageDetail
-from relay.store.views.queue_list import QueueEntry
+
+if TYPE_CHECKING:  # a command loads the list that it shows, and no other
+    from relay.store.queue.attempts import AttemptDetail
+    from relay.store.tracking.pixels import PixelLogLine, PixelSummary
+    from relay.store.views.bounce_counts import BounceCount
+    from relay.store.views.clicked_links import ClickedLink
+    from relay.store.views.message_detail import DeliveryDetail, MessageDetail
+    from relay.store.views.queue_list import QueueEntry
 
 JsonObject = dict[str, Any]  # Any: what JSON can hold
 
 
-def message_object(detail: MessageDetail) -> JsonObject:
+def message_object(detail: "MessageDetail") -> JsonObject:
     """A message with its deliveries."""
     return {
         "id": detail.id,
@@ -44,7 +46,7 @@ def message_object(detail: MessageDetail) -> JsonObject:
     }
 
 
-def delivery_object(message_id: str, one: DeliveryDetail) -> JsonObject:
+def delivery_object(message_id: str, one: "DeliveryDetail") -> JsonObject:
     """A message × recipient."""
     return {
         "id": delivery_id(message_id, one.number),
@@ -65,7 +67,7 @@ def delivery_object(message_id: str, one: DeliveryDetail) -> JsonObject:
     }
 
 
-def attempt_object(attempt: AttemptDetail) -> JsonObject:
+def attempt_object(attempt: "AttemptDetail") -> JsonObject:
     """An attempt. Code 0: there was no reply."""
     return {
         "at": format_time(attempt.at),
@@ -80,7 +82,7 @@ def attempt_object(attempt: AttemptDetail) -> JsonObject:
     }
 
 
-def queue_object(one: QueueEntry) -> JsonObject:
+def queue_object(one: "QueueEntry") -> JsonObject:
     """A delivery that waits."""
     return {
         "id": delivery_id(one.message, one.number),
@@ -117,14 +119,14 @@ def suppression_object(row: Mapping[Any, Any]) -> JsonObject:  # Any: a row's va
     }
 
 
-def clicked_link_object(one: ClickedLink) -> JsonObject:
+def clicked_link_object(one: "ClickedLink") -> JsonObject:
     """A URL and its clicks over all messages."""
     counts = {name: getattr(one, name) for name in (*CLICK_VERDICTS, "unique")}
     about = {"url": one.url, "link": one.link, "clicks": counts, "messages": one.messages}
     return about | {"last_at": format_time(one.last_at)}
 
 
-def bounce_count_object(one: BounceCount) -> JsonObject:
+def bounce_count_object(one: "BounceCount") -> JsonObject:
     """Bounces of one group, and the latest of these."""
     sample = one.sample
     shown = {"at": format_time(sample.at), "message": sample.message, "text": sample.text} if sample else None
@@ -151,9 +153,11 @@ def event_object(row: Mapping[Any, Any]) -> JsonObject:  # Any: a row's values
     }
 
 
-def pixel_object(pixel: PixelSummary, public_url: str, log: list[PixelLogLine] | None = None) -> JsonObject:
+def pixel_object(pixel: "PixelSummary", public_url: str, log: "list[PixelLogLine] | None" = None) -> JsonObject:
     """A stand-alone pixel, with its log if that is given."""
-    address = pixel_url(public_url, pixel.token)
+    from relay.store.tracking import pixels
+
+    address = pixels.pixel_url(public_url, pixel.token)
     shown: JsonObject = {
         "id": pixel.id,
         "name": pixel.name,
