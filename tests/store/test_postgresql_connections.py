@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from relay.store.database import engine, preparation, tables
+from relay.store.database import engine, migrate, preparation, tables
 from relay.store.store import Store
 from tests import postgresql_server
 from tests.message_factory import insert_messages, new_message
@@ -117,3 +117,17 @@ def test_a_database_that_loses_characters_or_sorts_ids_by_a_language_is_refused(
         answer = relay.cli(command, status=1).splitlines()[-1]
         assert answer.startswith(b"waypost: the database " + fault)
         assert b"CREATE DATABASE waypost TEMPLATE template0 ENCODING 'UTF8'" in answer
+
+
+@pytest.mark.parametrize("version", ["0001", "newest"])
+def test_it_is_refused_too_if_a_dump_of_another_one_was_put_into_it(version: str, tmp_path: Path) -> None:
+    url = postgresql_server.make_database(" TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'")
+    stored = max(migrate._known_versions()) if version == "newest" else version
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
+        connection.execute("INSERT INTO alembic_version VALUES (%s)", [stored])
+    relay = Waypost(tmp_path, tables=f'[database]\nurl = "{url}"\n')
+    for command in ("messages", "serve"):
+        answer = relay.cli(command, status=1).splitlines()[-1]
+        assert answer.startswith(b"waypost: the database has the encoding SQL_ASCII")
+        assert b"CREATE DATABASE waypost TEMPLATE" in answer and b"pg_dump --no-owner OLD | psql -1 waypost" in answer

@@ -13,7 +13,14 @@ _MIGRATIONS = (
     Path(__file__).parent / "migrations"
 )  # a file's name begins with its revision, and the last one is the newest
 _CREATE_DATABASE = "CREATE DATABASE waypost TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER libc LC_COLLATE 'C'"
+_MOVE_ROWS = "pg_dump --no-owner OLD | psql -1 waypost"
 _ADVISORY_LOCK = 0x57415950  # "WAYP": PostgreSQL's advisory lock; SQLite's BEGIN IMMEDIATE is one already
+
+_DIGITS = f"unnest(string_to_array('{BASE32HEX}', NULL))"
+_PAIRS = f"SELECT a || b AS pair FROM {_DIGITS} AS a, {_DIGITS} AS b"  # noqa: S608
+# The encoding, and whether ids sort by time: whether each two digits of theirs sort as octets do.
+_LOCALE = f"""SELECT current_setting('server_encoding'),
+    array_agg(pair ORDER BY pair) = array_agg(pair ORDER BY pair COLLATE "C") FROM ({_PAIRS}) AS all_pairs"""  # noqa: S608
 
 
 class DatabaseTooNewError(Exception):
@@ -25,9 +32,12 @@ class DatabaseLocaleError(Exception):
 
 
 def is_current(engine: sa.Engine) -> bool:
-    """True if there is nothing to do. Needs no lock. Raises sqlalchemy.exc.SQLAlchemyError."""
+    """True if there is nothing to do. Needs no lock. Raises DatabaseLocaleError, sqlalchemy.exc.SQLAlchemyError."""
     with engine.begin() as connection:
-        return _current_version(connection) == max(_known_versions())
+        if _current_version(connection) != max(_known_versions()):
+            return False
+        _check_locale(connection, has_tables=True)  # the tables may have come out of a dump of another database
+        return True
 
 
 def upgrade_schema(engine: sa.Engine) -> None:
@@ -40,33 +50,28 @@ def upgrade_schema(engine: sa.Engine) -> None:
         version = _current_version(connection)
         if version is not None and version not in known:
             raise DatabaseTooNewError(f"the database is of a later version of Waypost ({version}); start that one")
-        if version is None:
-            _check_locale(connection)
+        _check_locale(connection, has_tables=version is not None)
         if version != max(known):
             _migrate(connection)
 
 
-def _check_locale(connection: sa.Connection) -> None:
-    """Refuses what cannot be changed once the database is made. Raises DatabaseLocaleError."""
+def _check_locale(connection: sa.Connection, *, has_tables: bool) -> None:
+    """Refuses what cannot be changed in a database that there is. Takes 2 ms. Raises DatabaseLocaleError."""
     if connection.dialect.name != "postgresql":
         return
-    encoding = connection.scalar(sa.text("SHOW server_encoding"))
+    encoding, ids_sort_by_time = connection.execute(sa.text(_LOCALE)).one()
     if encoding != "UTF8":
         fault = f"has the encoding {encoding}, which cannot store every character"
-    elif not _ids_sort_by_time(connection):
+    elif not ids_sort_by_time:
         fault = (
             "sorts by a language that counts two letters as one (ch in Czech, aa in Danish), so ids are out of order"
         )
     else:
         return
-    raise DatabaseLocaleError(f"the database {fault}. Make another one:   {_CREATE_DATABASE}")
-
-
-def _ids_sort_by_time(connection: sa.Connection) -> bool:
-    digits = f"unnest(string_to_array('{BASE32HEX}', NULL))"
-    pairs = f"SELECT a || b AS pair FROM {digits} AS a, {digits} AS b"  # noqa: S608
-    compared = f"""SELECT array_agg(pair ORDER BY pair) = array_agg(pair ORDER BY pair COLLATE "C") FROM ({pairs}) s"""  # noqa: S608
-    return bool(connection.scalar(sa.text(compared)))
+    remedy = f"Make another one:   {_CREATE_DATABASE}"
+    if has_tables:
+        remedy += f"   and move what is in it:   {_MOVE_ROWS}"
+    raise DatabaseLocaleError(f"the database {fault}. {remedy}")
 
 
 def _known_versions() -> set[str]:
