@@ -89,8 +89,23 @@ def pages(message: OldMessage) -> dict[str, str]:
         "mailbox, nobody": "/mailbox?q=nobodyatall",
         "suppressions": "/suppressions",
         "suppressions, an address": "/suppressions?q=gone4711",
+        "messages, bounced, in a span": "/messages?from=20d&to=10d&status=bounced",
+        "messages, from and to": f"/messages?q=from:news%20to:{message.recipient}",
+        "refused": "/refused",
+        "one message's CSV": f"/messages.csv?q={message.subject_word}",
+        "queue": "/queue",
+        "queue, an address": f"/queue?recipient={message.recipient}",
+        "queue, deferred": "/queue?state=deferred",
+        "upstreams": "/upstreams",
+        "bounces": "/bounces",
+        "bounces, a stream": "/bounces?span=30d&stream=news",
+        "links": "/links",
+        "links, a tag": "/links?span=30d&tag=sale",
         "pixels": "/pixels",
         "webhooks": "/webhooks",
+        "settings": "/settings",
+        "audit log": "/settings/audit",
+        "sessions": "/sessions",
     }
     return {f"page: {name}": path for name, path in listed.items()}
 
@@ -105,6 +120,8 @@ def calls(message: OldMessage) -> dict[str, str]:
         "stats", "stats?from=400d&by=day", "stats?from=16d&by=hour", "stats?from=30d&by=domain",
         "stats?from=30d&by=tag", "stats?from=30d&by=category", "stats?from=30d&by=stream&format=csv",
         "links", "links?from=1d", "suppressions", "queue", "health", "bounces", "bounces?by=domain,category",
+        "bounces?stream=news", "links?tag=sale", "audit", "refusals", f"queue?recipient={message.recipient}",
+        "messages?from=20d&to=10d&status=bounced", "events?from=20d&to=10d&type=opened", "suppressions?q=gone4711",
     )  # fmt: skip
     return {f"call: {path}": f"/api/v1/{path}" for path in listed}
 

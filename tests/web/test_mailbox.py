@@ -1,5 +1,6 @@
 """The mailbox: mail shown as its recipient sees it, and kept from doing harm."""
 
+import html
 import re
 from email.message import EmailMessage
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from relay.rewrite import plan
 from relay.store.database.tables import Status
+from relay.store.views import message_list, message_search
 from tests import processor_time
 from tests.waiting import until
 from tests.web.scene import MAIL, Scene
@@ -30,9 +32,9 @@ def sample_mail() -> bytes:
         "<script>parent.document.title='owned'</script></body></html>",
         subtype="html",
     )
-    [_, html] = mail.iter_parts()
-    assert isinstance(html, EmailMessage)
-    html.add_related(PICTURE, "image", "png", cid="<pic@x>")
+    [_, rich] = mail.iter_parts()
+    assert isinstance(rich, EmailMessage)
+    rich.add_related(PICTURE, "image", "png", cid="<pic@x>")
     mail.add_attachment(b"%PDF", maintype="application", subtype="pdf", filename="bill.pdf")
     return bytes(mail)
 
@@ -146,6 +148,23 @@ def test_the_list_has_delivered_mail_only_and_pages_by_recipient(scene: Scene, b
     older = browser.get(f"/mailbox?q=list.example&before={message}.49")
     assert older.text.count("To many") == 10 and "r59@list.example" in older.text
     assert browser.get("/mailbox?before=x.y").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/mailbox", "/messages"])
+def test_a_page_that_looked_at_so_much_leads_to_the_rest(
+    path: str, scene: Scene, browser: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(message_list, "MAX_MAILBOX_SCANNED", 2)
+    monkeypatch.setattr(message_search, "MAX_SCANNED", 2)
+    monkeypatch.setattr(message_search, "_MAX_TEXTS", 2)
+    scene.file("first@further.example", "second@further.example", subject="Xylography")
+    for _ in range(5):
+        scene.file("ann@example.com")
+    page, steps = browser.get(f"{path}?q=ylograph"), 0
+    while further := re.search(r'href="([^"]+)">Look further back', page.text):
+        page, steps = browser.get(html.unescape(further[1])), steps + 1
+        assert steps < 20
+    assert steps and "Xylography" in page.text
 
 
 @pytest.mark.parametrize(

@@ -59,18 +59,18 @@ class MailboxPages:
         filters = PageFilters(request.query_params, ("q", "before"))
         query, begun = filters.text("q"), filters.cursor("before", _CURSOR, "older mail")
         before = (begun[1], int(begun[2])) if begun else None
-        letters = await self._store.read(
-            lambda connection: message_list.list_mailbox(connection, _PAGE_ROWS + 1, query=query, before=before)
+        page = await self._store.read(
+            lambda connection: message_list.list_mailbox(connection, _PAGE_ROWS, query=query, before=before)
         )
-        shown = letters[:_PAGE_ROWS]
         older = ""
-        if len(letters) > _PAGE_ROWS:
-            older = page_filters.page_url("/mailbox", {"q": query, "before": f"{shown[-1].message}.{shown[-1].number}"})
+        if page.next:
+            older = page_filters.page_url("/mailbox", {"q": query, "before": f"{page.next[0]}.{page.next[1]}"})
         return self._render_page(
             request,
             "mailbox.html",
             "mailbox",
-            entries=shown,
+            entries=page.items,
+            looked_back_to=ids.time_of(page.next[0]) if page.next else None,
             faults=filters.faults,
             q=query,
             older=older,

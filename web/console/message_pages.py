@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from relay import suppression_reason
+from relay import ids, suppression_reason
 from relay.config.schema import Config
 from relay.store import refusals
 from relay.store.console import bulk_actions
@@ -92,6 +92,7 @@ class MessagePages:
             here=page_filters.page_url("/messages", asked.filters | ({"before": before} if before else {})),
             newest=page_filters.page_url("/messages", asked.filters),
             older=page_filters.page_url("/messages", asked.filters | {"before": found.next}) if found.next else "",
+            looked_back_to=ids.time_of(found.next) if found.next else None,
             csv_url=page_filters.page_url("/messages.csv", asked.filters),
             json_url=page_filters.page_url("/messages.json", asked.filters),
         )

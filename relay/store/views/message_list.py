@@ -21,6 +21,8 @@ from relay.store.views.search_query import MessageSearch
 
 EVERY_MESSAGE = MessageSearch()
 _MAX_RECENT = 500  # messages whose streams are offered as a filter
+MAX_MAILBOX_SCANNED = 5_000  # messages whose octets are kept, for a page of the mailbox
+_LAST_NUMBER = 999_999_999  # no delivery of a message has a greater one
 
 
 class MessageSummary(NamedTuple):
@@ -63,6 +65,13 @@ class MailboxEntry(NamedTuple):
     size_octets: int
     stream: str
     opened: bool
+
+
+class MailboxPage(NamedTuple):
+    """A page of the mailbox; `next` is the delivery after which the older ones begin, None at the end."""
+
+    items: list[MailboxEntry]
+    next: tuple[str, int] | None
 
 
 class RecipientPreferences(NamedTuple):
@@ -113,10 +122,12 @@ def list_streams(connection: sa.Connection) -> list[str]:
 
 def list_mailbox(
     connection: sa.Connection, limit: int, *, query: str = "", before: tuple[str, int] | None = None
-) -> list[MailboxEntry]:
-    """Delivered mail whose octets are still kept, the newest first, after the delivery `before`."""
-    message, delivery = tables.message, tables.delivery
+) -> MailboxPage:
+    """Delivered mail whose octets are still kept, the newest first, after the delivery `before`. A page looks at
+    MAX_MAILBOX_SCANNED messages at most, so it may have few items, or none, and a `next`."""
+    message, delivery, content = tables.message, tables.delivery, tables.content
     seen = delivery.c.opens_human + delivery.c.opens_proxied > 0
+    scanned = sa.select(content.c.message).order_by(content.c.message.desc()).offset(MAX_MAILBOX_SCANNED).limit(1)
     wanted = (
         sa.select(
             delivery.c.message,
@@ -126,22 +137,25 @@ def list_mailbox(
             seen.label("opened"),
         )
         .join(message, message.c.id == delivery.c.message)
-        .join(tables.content, tables.content.c.message == delivery.c.message)
+        .join(content, content.c.message == delivery.c.message)
         .where(delivery.c.status == Status.DELIVERED)
         .order_by(delivery.c.message.desc(), delivery.c.number)
-        .limit(limit)
+        .limit(limit + 1)
     )
     if query:
         texts = (delivery.c.recipient, message.c.subject, message.c.author)
         wanted = wanted.where(sa.or_(*(text.icontains(query, autoescape=True) for text in texts)))
     if before:
-        wanted = wanted.where(
-            sa.or_(
-                delivery.c.message < before[0],
-                sa.and_(delivery.c.message == before[0], delivery.c.number > before[1]),
-            )
-        )
-    return [MailboxEntry(**row) for row in connection.execute(wanted).mappings()]
+        scanned = scanned.where(content.c.message <= before[0])
+        is_rest = sa.and_(delivery.c.message == before[0], delivery.c.number > before[1])
+        wanted = wanted.where(sa.or_(delivery.c.message < before[0], is_rest), content.c.message <= before[0])
+    end: str | None = connection.scalar(scanned)
+    if end:
+        wanted = wanted.where(content.c.message >= end)
+    found = [MailboxEntry(**row) for row in connection.execute(wanted).mappings()]
+    if len(found) > limit:
+        return MailboxPage(found[:limit], (found[limit - 1].message, found[limit - 1].number))
+    return MailboxPage(found, (end, _LAST_NUMBER) if end else None)
 
 
 def find_recipient_preferences(connection: sa.Connection, message_id: str, number: int) -> RecipientPreferences | None:
