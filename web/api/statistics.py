@@ -112,7 +112,7 @@ class _Counts(NamedTuple):
     totals: Totals
     previous: Totals | None
     notices: int
-    groups: list[tuple[str, Totals]]
+    groups: dict[Any, Totals]  # Any: a time or a name
 
 
 class StatisticApi:
@@ -130,12 +130,15 @@ class StatisticApi:
         selection = _read_selection(asked, datetime.now(UTC))
         before = _span_before(selection) if asked.compare else None
         assert selection.end is not None
-        # By full hours, so that those who ask at the same time ask the same.
-        counted = selection._replace(end=statistics.floor_hour(selection.end + _ALMOST_AN_HOUR))
+        # By full hours, so that those who ask at the same time ask the same. Up to now is up to the last count: then
+        # today is read as a day, and not by its hours.
+        end = statistics.floor_hour(selection.end + _ALMOST_AN_HOUR) if asked.until else None
+        counted = selection._replace(end=end)
         work = partial(_read_counts, selection=counted, by=asked.by, before=before)
         found = await self._reads.read((counted, asked.by, before), work)
+        groups = _sort_groups(found.groups, selection, asked.by)
         if (asked.format or _accepted_format(request)) == "csv":
-            return _csv_response(asked.by or "all", found)
+            return _csv_response(asked.by or "all", found.totals, groups)
         first = int(asked.cursor or 0)
         last = first + (MAX_STEPS.get(asked.by or "") or asked.limit)
         return json_response(
@@ -148,9 +151,9 @@ class StatisticApi:
                 "notices": found.notices,
                 "items": [
                     {"group": name} | totals_object(one, has_accepted=asked.by not in (DOMAIN, CATEGORY))
-                    for name, one in found.groups[first:last]
+                    for name, one in groups[first:last]
                 ],
-                "next": str(last) if last < len(found.groups) else None,
+                "next": str(last) if last < len(groups) else None,
             }
         )
 
@@ -196,11 +199,14 @@ def _read_counts(
     totals = statistics.read_totals(connection, selection)
     previous = statistics.read_totals(connection, before) if before else None
     notices = statistics.read_totals(connection, selection._replace(stream=NOTICE_STREAM)).accepted
-    groups = statistics.read_groups(connection, selection, by) if by else {}
+    return _Counts(totals, previous, notices, statistics.read_groups(connection, selection, by) if by else {})
+
+
+def _sort_groups(groups: dict[Any, Totals], selection: Selection, by: str | None) -> list[tuple[str, Totals]]:
+    """Hours and days by time, all else by how much mail there was."""
     if by in _STEPS:
-        return _Counts(totals, previous, notices, _every_step(groups, selection, by))
-    most_first = sorted(groups.items(), key=lambda one: (-_mail_volume(one[1]), one[0]))
-    return _Counts(totals, previous, notices, most_first)
+        return _every_step(groups, selection, by)
+    return sorted(groups.items(), key=lambda one: (-_mail_volume(one[1]), one[0]))
 
 
 def _every_step(groups: dict[Any, Totals], selection: Selection, by: str) -> list[tuple[str, Totals]]:
@@ -223,13 +229,13 @@ def _accepted_format(request: Request) -> str:
     return "csv" if "text/csv" in accept and "application/json" not in accept else "json"
 
 
-def _csv_response(by: str, counts: _Counts) -> Response:
+def _csv_response(by: str, totals: Totals, groups: Sequence[tuple[str, Totals]]) -> Response:
     text = io.StringIO()
     writer = csv.writer(text)
     plain = [name for name, value in Totals()._asdict().items() if isinstance(value, int)]
-    hits = [f"{kind}_{verdict}" for kind in ("opens", "clicks") for verdict in counts.totals.opens._fields]
+    hits = [f"{kind}_{verdict}" for kind in ("opens", "clicks") for verdict in totals.opens._fields]
     writer.writerow([by, *plain, *hits])
-    for name, one in counts.groups or [("all", counts.totals)]:
+    for name, one in groups or [("all", totals)]:
         cells: Sequence[object] = [*(getattr(one, field) for field in plain), *one.opens, *one.clicks]
         writer.writerow([f"'{name}" if name.startswith(_FORMULA) else name, *cells])
     headers = {"cache-control": "no-store", "content-disposition": 'attachment; filename="waypost-stats.csv"'}

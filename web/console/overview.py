@@ -106,7 +106,7 @@ class OverviewPage:
 
 
 def _read_figures(connection: sa.Connection, time_range: TimeRange) -> _Figures:
-    selection = Selection(time_range.start, time_range.end)
+    selection = Selection(time_range.start, time_range.last_counted)
     step = statistics.HOUR if time_range.step == _HOUR else statistics.DAY
     return _Figures(
         statistics.read_totals(connection, selection),

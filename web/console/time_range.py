@@ -30,6 +30,11 @@ class TimeRange(NamedTuple):
         return self.start - self.days * _DAY, self.end - self.days * _DAY
 
     @property
+    def last_counted(self) -> datetime | None:
+        """The end for counts: None where it is now, so that today is read as a day and not by its hours."""
+        return self.end if self.end.time() == time.min else None
+
+    @property
     def step(self) -> timedelta:
         """Of the bars of a chart: an hour, a day or seven."""
         if self.span == "24h" or self.days == 1:

@@ -24,6 +24,7 @@
 - `delivery_rows` reading and changing a delivery's row
 - `name_lookup` finding the rows of addresses
 - `row_pages` lists of rows by page, the newest first
+- `packed_rows` thousands of rows in one step
 - `errors` whose fault an error is
 - `answer_watch` says that the database is waited for
 - `after_commit` what is done once a transaction is committed

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from relay import address
 from relay.event_type import EventType
-from relay.store.views import event_list, statistics
-from relay.store.views.event_list import EventSearch
+from relay.store.database import columns, packed_rows, row_pages, tables
+from relay.store.views import message_search, statistics
 
 DOMAIN, CATEGORY = "domain", "category"
 MAX_COUNTED = 20_000  # the latest bounces, if roll-ups do not have the counts
@@ -40,20 +40,34 @@ class BounceCount(NamedTuple):
     sample: BounceSampleRow | None
 
 
+class _Bounce(NamedTuple):
+    """One that was counted, or whose reply may be shown."""
+
+    id: str
+    at_us: int
+    message: str
+    recipient: str
+    category: str | None
+    text: str
+
+
 def count_bounces(connection: sa.Connection, selection: statistics.Selection, by: frozenset[str]) -> list[BounceCount]:
     """The groups, most bounces first."""
     is_counted = statistics.is_counted(selection, statistics.DOMAIN if DOMAIN in by else None)
-    rows = _latest_bounces(connection, selection, _MAX_SAMPLES if is_counted else MAX_COUNTED)
-    groups = [(_group_of(row, by), BounceSampleRow(row["at"], row["message"], row["detail"])) for row in rows]
-    samples: dict[_Group, BounceSampleRow] = {}
-    for group, sample in groups:
-        samples.setdefault(group, sample)
+    latest = _read_latest(connection, selection, _MAX_SAMPLES if is_counted else MAX_COUNTED)
+    samples: dict[_Group, _Bounce] = {}
+    counts: list[tuple[_Group, int, int | None]]
+    groups = [_group_of(bounce, by) for bounce in latest]
+    for group, bounce in zip(groups, latest, strict=True):
+        samples.setdefault(group, bounce)
     if is_counted:
         counts = _rolled_up_counts(connection, selection, by)
     else:
-        counts = [(group, bounces, None) for group, bounces in Counter(group for group, _ in groups).items()]
+        counts = [(group, bounces, None) for group, bounces in Counter(groups).items()]
     found = [
-        BounceCount(*group, bounces, delivered, samples.get(group)) for group, bounces, delivered in counts if bounces
+        BounceCount(*group, bounces, delivered, _sample_row(samples.get(group)))
+        for group, bounces, delivered in counts
+        if bounces
     ]
     return sorted(found, key=lambda one: (-one.bounces, one.domain or "", one.category or ""))
 
@@ -75,14 +89,35 @@ def _rolled_up_counts(
     return counts
 
 
-def _latest_bounces(connection: sa.Connection, selection: statistics.Selection, limit: int) -> list[sa.RowMapping]:
-    search = EventSearch(
-        types=(EventType.BOUNCED,), stream=selection.stream or "", since=selection.start, until=selection.end
+def _read_latest(connection: sa.Connection, selection: statistics.Selection, limit: int) -> list[_Bounce]:
+    """Bounces, the newest first. Of a stream they are looked for among the latest MAX_COUNTED."""
+    event = tables.event
+    span = [event.c.type == EventType.BOUNCED, *row_pages.time_span(event.c.id, selection.start, selection.end)]
+    wanted = sa.select(
+        event.c.id,
+        sa.type_coerce(event.c.at, sa.BigInteger).label("at_us"),
+        event.c.message,
+        event.c.recipient,
+        event.c.reasons[0].as_string().label("category"),
+        event.c.detail,
     )
-    return event_list.list_events(connection, search, limit).rows
+    if selection.stream:
+        latest = sa.select(event.c.id).where(*span).order_by(event.c.id.desc()).limit(MAX_COUNTED)
+        wanted = wanted.where(event.c.id.in_(latest), *message_search.events_of(selection.stream, ""))
+    else:
+        wanted = wanted.where(*span)
+    rows = packed_rows.read_rows(connection, wanted.order_by(event.c.id.desc()).limit(limit))
+    return sorted((_Bounce(*row) for row in rows), reverse=True)
 
 
-def _group_of(row: sa.RowMapping, by: frozenset[str]) -> _Group:
-    domain = address.domain(row["recipient"]) if DOMAIN in by else None
-    category = (row["reasons"][0] if row["reasons"] else "") if CATEGORY in by else None
-    return domain, category
+def _sample_row(bounce: _Bounce | None) -> BounceSampleRow | None:
+    if bounce is None:
+        return None
+    at = columns.from_microseconds(bounce.at_us)
+    assert at is not None
+    return BounceSampleRow(at, bounce.message, bounce.text)
+
+
+def _group_of(bounce: _Bounce, by: frozenset[str]) -> _Group:
+    domain = address.domain(bounce.recipient) if DOMAIN in by else None
+    return domain, (bounce.category or "") if CATEGORY in by else None

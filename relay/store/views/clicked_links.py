@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from relay import ids
 from relay.event_type import EventType
 from relay.hit_verdict import CLICK_VERDICTS, HUMAN
-from relay.store.database import columns, roll_ups, tables
+from relay.store.database import columns, packed_rows, roll_ups, tables
 from relay.store.database.roll_up_tables import roll_up, roll_up_change
 from relay.store.views import message_search, statistics
 
@@ -72,13 +72,16 @@ class _ClickSums:
     def __init__(self) -> None:
         self.clicks = dict.fromkeys(CLICK_VERDICTS, 0)
         self.unique = 0
-        self.last_at = datetime.min.replace(tzinfo=UTC)
+        self.last_us = 0
 
-    def add(self, start: datetime, verdict: str, count: int, uniques: int) -> None:
+    def add(self, start_us: int, verdict: str, count: int, uniques: int) -> None:
         self.clicks[verdict] = self.clicks.get(verdict, 0) + count
         self.unique += uniques
         if count > 0:
-            self.last_at = max(self.last_at, start)
+            self.last_us = max(self.last_us, start_us)
+
+    def last_at(self) -> datetime:
+        return datetime.fromtimestamp(self.last_us / 1_000_000, UTC)
 
 
 def _read_roll_ups(
@@ -95,27 +98,30 @@ def _read_roll_ups(
     not_folded = _select_counts(roll_up_change, link_filter.stream).where(
         *_time_conditions(roll_up_change, link_filter)
     )
-    rows: list[Any] = list(connection.execute(not_folded.limit(_MAX_CHANGES)))  # Any: URL, start, verdict and counts
-    for period, start in _read_periods(connection, link_filter, now):
-        of_one = connection.execute(most_clicked, {"period": period, "start": start}).all()
+    rows = list(packed_rows.read_rows(connection, not_folded.limit(_MAX_CHANGES)))
+    periods = [{"period": period, "start": start} for period, start in _read_periods(connection, link_filter, now)]
+    for of_one in packed_rows.read_rows_of_each(connection, most_clicked, periods):
         is_cut = is_cut or len(of_one) == MAX_ROWS_OF_A_PERIOD
         rows += of_one
-    for url, start, verdict, count, uniques in rows:
-        found.setdefault(url, _ClickSums()).add(start, verdict, count, uniques)
-    items = [
-        ClickedLink(url, **one.clicks, unique=one.unique, messages=None, last_at=one.last_at)
-        for url, one in found.items()
-        if any(one.clicks.values())
+    for url, *counts in rows:
+        if url not in found:
+            found[url] = _ClickSums()
+        found[url].add(*counts)
+    clicked = [(url, sums) for url, sums in found.items() if any(sums.clicks.values())]
+    clicked.sort(key=lambda one: (-one[1].clicks[HUMAN], -sum(one[1].clicks.values()), one[0]))
+    page = [
+        ClickedLink(url, **sums.clicks, unique=sums.unique, messages=None, last_at=sums.last_at())
+        for url, sums in clicked[offset : offset + limit]
     ]
-    items.sort(key=lambda one: (-one.human, -(one.machine + one.unknown), one.url))
-    return ClickedLinks(items[offset : offset + limit], len(items) > offset + limit, is_cut=is_cut)
+    return ClickedLinks(page, len(clicked) > offset + limit, is_cut=is_cut)
 
 
-def _select_counts(table: sa.Table, stream: str) -> sa.Select[tuple[str, datetime, str, int, int]]:
+def _select_counts(table: sa.Table, stream: str) -> "sa.Select[Any]":  # Any: URL, hour or day, verdict, counts
     those = [table.c.dimension == sa.literal_column("'link'")]  # a literal, as in the condition of the index
     if stream:
         those.append(table.c.stream == stream)
-    return sa.select(*(table.c[name] for name in ("value", "start", "detail", "count", "uniques"))).where(*those)
+    start = sa.type_coerce(table.c.start, sa.BigInteger).label("start_us")
+    return sa.select(table.c.value, start, *(table.c[name] for name in ("detail", "count", "uniques"))).where(*those)
 
 
 def _time_conditions(table: sa.Table, link_filter: LinkFilter) -> list[sa.ColumnElement[bool]]:
