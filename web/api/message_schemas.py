@@ -149,7 +149,9 @@ class ClickedLinkObject(AnswerObject):
     url: str = Field(description="over all messages without the addresses in it, and of a long one its beginning")
     link: int | None = Field(description="with message: the link's number in it")
     clicks: LinkClicksObject
-    messages: int | None = Field(description="in how many it was clicked; with tag or message only")
+    messages: int | None = Field(
+        description="in how many it was clicked; null without tag or message, where messages are not counted"
+    )
     last_at: AwareDatetime = Field(description="of the last click: its hour, or its UTC day where that is not today")
 
 
