@@ -10,6 +10,7 @@
 - `test_notifications` PostgreSQL's notifications
 - `test_query_plans` no query reads a whole table
 - `test_roll_ups` counts of events, by hour and day
+- `test_packed_rows` thousands of rows in one step
 - `test_hit_batches` hits that are recorded together
 - `test_gauges` gauges for metrics and alerts
 - `test_message_words` the search in messages
