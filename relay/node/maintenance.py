@@ -18,6 +18,8 @@ from relay.store.store import Store
 from relay.store.upstream_states import ReportedState
 from relay.store.webhooks import endpoints
 
+Drop = Callable[..., int]  # of `retention`: with a connection, `before` and `share`; how many rows it deleted
+
 REPLAY_EVERY_S = 2.0
 RETENTION_EVERY = timedelta(hours=1)
 LOOK_AT_RETENTION_EVERY_S = 60.0
@@ -28,6 +30,8 @@ LOOK_AT_UPSTREAMS_EVERY_S = 1.0
 READ_PEERS_EVERY_S = 3.0
 REPORT_EVERY_S = upstream_states.MAX_SILENCE.total_seconds() / 3
 REFUSALS_EVERY_S = 1.0
+_STEP_S = 0.02  # of deletions: mail and hits that are to be stored wait for it, and in SQLite those of all processes
+_FIRST_SHARE, _MIN_SHARE, _MAX_SHARE = 0.25, 0.01, 2.0
 FOLD_EVERY_S = 10.0  # until then statistics read the changes one by one
 
 
@@ -169,11 +173,21 @@ def _retention_work(store: Store, config: Config, now: datetime) -> Iterator[tup
         yield "content_files", partial(store.read, lost)
 
 
-async def _drop_in_steps(store: Store, drop: Callable[[sa.Connection, datetime], int], before: datetime) -> int:
-    deleted = 0
-    while count := await _write_in_turn(store, lambda connection: drop(connection, before)):
+async def _drop_in_steps(store: Store, drop: Drop, before: datetime) -> int:
+    """Deletes all that is older, each step as large as takes _STEP_S."""
+    deleted, share = 0, _FIRST_SHARE
+    while True:
+        count, took_s = await _write_in_turn(store, partial(drop, before=before, share=share))
+        if not count:
+            return deleted
         deleted += count
-    return deleted
+        share = next_share(share, took_s)
+
+
+def next_share(share: float, took_s: float) -> float:
+    """How much of the limits the next step may have, after one that had so much and took so long."""
+    factor = min(max(_STEP_S / max(took_s, 0.001), 0.25), 1.5)  # a single step may have been held up by something else
+    return min(max(share * factor, _MIN_SHARE), _MAX_SHARE)
 
 
 def _long_urls_end(config: Config, now: datetime) -> datetime:
@@ -189,17 +203,25 @@ async def _delete_long_url_files(store: Store, before: datetime) -> int:
 async def _shrink_file(store: Store) -> int:
     """Gives free pages of SQLite's file back to the disk."""
     returned = 0
-    while count := await _write_in_turn(store, retention.shrink_file):
+    while count := (await _write_in_turn(store, retention.shrink_file))[0]:
         returned += count
     return returned
 
 
-async def _write_in_turn(store: Store, work: Callable[[sa.Connection], int]) -> int:
-    """Does one step of many, and then leaves the database to the other processes for as long as the step took."""
-    began_s = time.monotonic()
-    count = await store.write(work)
-    await asyncio.sleep(time.monotonic() - began_s)
-    return count
+async def _write_in_turn(store: Store, work: Callable[[sa.Connection], int]) -> tuple[int, float]:
+    """Does one step of many, and then leaves the database to the other processes for as long as the step took. Returns
+    the work's result, and how long it took in seconds, from its beginning until it was durable."""
+    began_s = 0.0
+
+    def timed(connection: sa.Connection) -> int:
+        nonlocal began_s
+        began_s = time.monotonic()
+        return work(connection)
+
+    count = await store.write(timed)
+    took_s = time.monotonic() - began_s
+    await asyncio.sleep(took_s)
+    return count, took_s
 
 
 async def run_refusal_log(store: Store, take_refusals: Callable[[], Sequence[Refusal]]) -> None:

@@ -24,6 +24,8 @@ _MAX_EXPANDED = 300  # words that begin as the one that is looked for
 _MAX_CANDIDATES = 300  # of a word, at once
 _WORD = re.compile(r"\w+")
 _LAST_CHARACTER = "\U0010ffff"
+_DELETE_WORDS = """DELETE FROM message_word AS stored USING unnest(%s::text[], %s::text[]) AS gone (word, message)
+    WHERE stored.word = gone.word COLLATE "C" AND stored.message = gone.message"""
 _INSERT_DUE = bulk_statement.insert_into(tables.message_word_due)
 
 
@@ -62,10 +64,15 @@ def delete_words(connection: sa.Connection, messages: Sequence[str]) -> None:
     """Deletes the words of messages. Call it while the messages are still there, as they were."""
     due, word = tables.message_word_due, tables.message_word
     connection.execute(sa.delete(due).where(due.c.message.in_(messages)))
-    rows = [{"of_word": text, "of_message": message} for text, message in _read_words(connection, messages)]
-    if rows:
+    rows = list(_read_words(connection, messages))
+    if rows and connection.dialect.name == "postgresql":
+        # One statement: a third of the time of one for each word.
+        connection.exec_driver_sql(_DELETE_WORDS, tuple(map(list, zip(*rows, strict=True))))
+    elif rows:
         mine = word.c.word == sa.bindparam("of_word"), word.c.message == sa.bindparam("of_message")
-        connection.execute(sa.delete(word).where(*mine), rows)
+        connection.execute(
+            sa.delete(word).where(*mine), [{"of_word": text, "of_message": message} for text, message in rows]
+        )
 
 
 def find_candidates(

@@ -16,6 +16,7 @@ from relay.store.database.identities import IdentityPolicy
 from relay.store.database.row_pages import Condition, RowPage
 
 MAX_REFUSALS = 20_000
+_MAX_DROPPED = 1_000  # rows a commit
 MAX_AGE = timedelta(days=30)
 _MAX_TEXT = 320  # characters of a column
 _table = console_tables.refusal
@@ -105,11 +106,12 @@ def _names(connection: sa.Connection, column: sa.ColumnElement[str], mailbox: st
     return sa.func.lower(column).in_(sorted({name.lower() for name in names}))
 
 
-def drop_refusals(connection: sa.Connection, before: datetime) -> int:
-    """Deletes those up to then, and what exceeds MAX_REFUSALS. Returns how many; call again until it is 0."""
+def drop_refusals(connection: sa.Connection, before: datetime, share: float = 1.0) -> int:
+    """Deletes those up to then, and what exceeds MAX_REFUSALS; `share` of _MAX_DROPPED at a time, at most. Returns how
+    many; call again until it is 0."""
     first = connection.scalar(sa.select(_table.c.id).order_by(_table.c.id.desc()).offset(MAX_REFUSALS - 1).limit(1))
     oldest = max(ids.lowest_at(before), first or "")
-    expired = sa.select(_table.c.id).where(_table.c.id < oldest).limit(1000)
+    expired = sa.select(_table.c.id).where(_table.c.id < oldest).limit(max(1, int(_MAX_DROPPED * share)))
     return connection.execute(sa.delete(_table).where(_table.c.id.in_(expired))).rowcount
 
 

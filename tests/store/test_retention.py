@@ -5,12 +5,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from relay import ids
 from relay.event_type import EventType
+from relay.node import maintenance
 from relay.store import retention
-from relay.store.database import tables
+from relay.store.database import roll_ups, tables
 from relay.store.database.tables import Delivery, Message, Status
 from relay.store.queue import deliveries, queue_facts
 from relay.store.store import Store
@@ -60,6 +62,28 @@ def test_contents_go_in_chunks_by_their_size(opened: Store) -> None:
     steps = in_steps(opened, retention.drop_content)
     assert sum(steps) == 5 and len(steps) >= 3  # 1 MB together, or one that is larger
     assert (count_rows(opened, tables.content), count_rows(opened, tables.message)) == (0, 5)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.25, 2.0])
+def test_a_step_has_its_share_of_the_limits_and_never_nothing(opened: Store, share: float) -> None:
+    for n in range(30):
+        file(opened, OLD + timedelta(seconds=n))
+    file(opened, OLD, recipients=60)
+    opened.writer.submit(roll_ups.fold, begins_commit=True).result(60)
+    drops = (retention.drop_content, retention.drop_messages, retention.drop_roll_ups)
+    steps = [in_steps(opened, partial(drop, share=share)) for drop in drops]
+    assert all(steps) and sum(steps[0]) == 31
+    assert count_rows(opened, tables.message) == count_rows(opened, tables.event) == 0
+    at_most = max(1, int(retention.MAX_MESSAGES * share))
+    assert max(steps[0] + steps[1]) <= at_most and (share < 1 or steps[0] == [31])
+
+
+@pytest.mark.parametrize("takes_s", [0.0001, 0.02, 0.2, 30.0])
+def test_a_step_grows_or_shrinks_until_it_takes_as_long_as_others_may_wait(takes_s: float) -> None:
+    share = 0.25  # of a step that would take that long whole
+    for _ in range(20):
+        share = maintenance.next_share(share, takes_s * share)
+    assert share * takes_s == pytest.approx(0.02) or share == (2.0 if takes_s < 1 else 0.01)
 
 
 def test_what_stays_still_adds_up(opened: Store) -> None:

@@ -210,15 +210,16 @@ def list_webhook_log(
     return [WebhookLogRow(**row) for row in connection.execute(wanted).mappings()]
 
 
-def delete_old_log(connection: sa.Connection, before: datetime) -> int:
-    """Deletes what was logged before then, and of each webhook what is more than MAX_LOGGED. Returns how many; call
-    again until it returns 0."""
+def delete_old_log(connection: sa.Connection, before: datetime, share: float = 1.0) -> int:
+    """Deletes what was logged before then, and of each webhook what is more than MAX_LOGGED; `share` of _BATCH of each
+    at a time, at most. Returns how many; call again until it returns 0."""
+    batch = max(1, int(_BATCH * share))
     table = webhook_tables.webhook_log
     count = 0
     for hook in connection.scalars(sa.select(table.c.webhook).distinct()).all():
         mine = sa.select(table.c.id).where(table.c.webhook == hook).order_by(table.c.id.desc())
         last = connection.scalar(mine.offset(MAX_LOGGED).limit(1)) or ""
         old = sa.or_(table.c.id <= last, table.c.id < ids.lowest_at(before))
-        gone = sa.select(table.c.id).where(table.c.webhook == hook, old).limit(_BATCH)
+        gone = sa.select(table.c.id).where(table.c.webhook == hook, old).limit(batch)
         count += connection.execute(sa.delete(table).where(table.c.id.in_(gone))).rowcount
     return count
