@@ -34,6 +34,11 @@ def keys_made() -> None:
     _write(logging.WARNING, "keys-made")
 
 
+def first_account(name: str, password_file: str) -> None:
+    """The first start made the console's account. With `[log] format = "text"` lines for people say so."""
+    _write(logging.INFO, "first-account", name=name, password_file=password_file)
+
+
 def runs_as_root() -> None:
     _write(logging.WARNING, "runs-as-root", remedy="name a user in [relay] user: root is needed to bind low ports only")
 

@@ -138,6 +138,9 @@ def _print_first_account(config: Config) -> None:
             raise StartupError(
                 f"cannot write {path}: {error.strerror}; waypost user add {name} sets a password"
             ) from None
+        if config.log.format == "json":
+            process_log.first_account(name, str(path))
+            return
         password_or_path, what = str(path), "That file holds its password, until it signs in."
     sys.stderr.write(
         f"\n  The console's first account:  {name}  /  {password_or_path}\n"

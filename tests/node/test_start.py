@@ -1,5 +1,6 @@
 """Starting and stopping: one line when ready, every fault at once, one server to a data directory."""
 
+import json
 import os
 import pty
 import re
@@ -48,6 +49,14 @@ def test_the_first_start_says_how_to_get_into_the_console_and_a_second_does_not(
     with relay:
         pass
     assert relay.read_log().count("first account") == 1
+
+
+def test_a_log_of_json_has_nothing_else_in_it_at_the_first_start_either(tmp_path: Path) -> None:
+    with Waypost(tmp_path, tables='[log]\nformat = "json"\n') as relay:
+        pass
+    lines = [json.loads(line) for line in relay.read_log().splitlines()]
+    [made] = [line for line in lines if line["fact"] == "first-account"]
+    assert made["name"] == "admin" and made["password_file"] == str(tmp_path / "data" / "first-password")
 
 
 def sign_in(relay: Waypost, name: str, password: str) -> int:
