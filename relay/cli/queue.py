@@ -18,7 +18,8 @@ from relay.store.views import json_objects, message_detail
 def show_message(arguments: argparse.Namespace) -> int:
     asked = _parse_id(arguments.id)
     with command.open_store(command.load_config(arguments), reads=True) as store, store.connect() as connection:
-        found = message_detail.read_message(connection, asked.message)
+        numbers = None if asked.number is None else [asked.number]
+        found = message_detail.read_message(connection, asked.message, numbers)
         rows = {row.number: row for row in deliveries.list_deliveries(connection, asked.message, asked.number)}
     if found is None or not rows:
         raise CommandError(f"there is no {arguments.id}")

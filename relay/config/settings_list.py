@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 
 from relay.config import load, variables
 from relay.config.base import ConfigTable
 from relay.config.schema import Config
-from relay.config.values import FileSecret, without_userinfo
+from relay.config.values import FileSecret, read_rate, read_size, without_userinfo
 
 FILE, DEFAULT = "file", "default"
 _HIDDEN = "set, not shown"
 _UNITS = (("d", 86_400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0), ("ms", 0.001))
+_SIZES = (("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10), ("", 1))
 
 
 class Setting(NamedTuple):
@@ -62,10 +64,11 @@ def _tables(
             if isinstance(one, ConfigTable) or (isinstance(one, list) and one and isinstance(one[0], ConfigTable)):
                 inner.append((f"{name}.{key}", one))
                 continue
-            is_set = key in table.model_fields_set and not _is_default_path(one, field.default)
+            # What a file leaves out is None too, and has been set by loading.
+            is_set = key in table.model_fields_set and one is not None and not _is_default_path(one, field.default)
             names = [f"{one}{key}{ending}".upper() for one in own for ending in ("", "_FILE")]
             given = next((each for each in names if each in environment), "")
-            settings.append(Setting(key, _format_setting(key, one), given or (FILE if is_set else DEFAULT)))
+            settings.append(Setting(key, _format_field(key, one, field), given or (FILE if is_set else DEFAULT)))
         if settings:
             yield SettingsTable(title, settings)
         for inner_name, one in inner:
@@ -75,6 +78,20 @@ def _tables(
 def _is_default_path(value: object, default: object) -> bool:
     """True for the default of a path, which loading made absolute."""
     return isinstance(value, Path) and isinstance(default, Path) and value.parts[-len(default.parts) :] == default.parts
+
+
+def _format_field(key: str, value: Any, field: FieldInfo) -> str:  # Any: as below
+    """As it is written in the file: sizes and rates with their units."""
+    if any(getattr(one, "func", None) is read_size for one in field.metadata):
+        return _format_size(value)
+    if any(getattr(one, "func", None) is read_rate for one in field.metadata):
+        return f"{value:g}/s" if value else ""
+    return _format_setting(key, value)
+
+
+def _format_size(value: int) -> str:
+    unit, octets = next((unit, octets) for unit, octets in _SIZES if value % octets == 0 and (value or octets == 1))
+    return f"{value // octets}{unit}"
 
 
 def _format_setting(key: str, value: Any) -> str:  # Any: of each kind that a key may have

@@ -21,6 +21,7 @@ from relay.store.database.tables import Status
 from relay.store.queue.queue_facts import AttemptRecord
 from relay.store.recipients import suppressions
 from relay.store.upstream_states import ReportedState
+from relay.store.views import personal_data
 from tests.web.deferred import defer
 from tests.web.scene import Scene, csrf
 
@@ -165,4 +166,28 @@ def test_a_recipient_among_many_is_found_and_shown_alone(scene: Scene, browser: 
     assert browser.get(f"/messages/{message}?recipient=many3").text.count("<article") == 11
     nobody = browser.get(f"/messages/{message}?recipient=nobody@example.com").text
     assert "None of them has" in nobody and nobody.count("<article") == 40
+    assert "40 delivered" in nobody
     assert browser.get(f"/messages/{message}?recipient=%00%22%3E").status_code == 200
+
+
+def test_of_many_recipients_those_that_did_not_get_it_come_first(scene: Scene, browser: httpx.Client) -> None:
+    many = 620  # more than a page shows, and than the API does
+    names = [f"crowd{n}@example.com" for n in range(many)]
+    message = scene.file(*names, subject="To a crowd")
+    refused = tables.delivery.c.number == many - 1
+    scene.write(
+        lambda connection: connection.execute(
+            sa.update(tables.delivery)
+            .where(tables.delivery.c.message == message, refused)
+            .values(status=Status.BOUNCED, kind="hard", category="user_unknown")
+        )
+    )
+    page = browser.get(f"/messages/{message}").text
+    shown = re.findall(r'<article class="delivery">\s*<header><span class="address">([^<]*)', page)
+    assert shown == [names[-1], *names[:49]] and "50 of 620 are shown, those that did not get it first" in page
+    assert "1 bounced" in page and "619 delivered" in page and page.count('class="event is-') == 51
+    bounced = browser.get(f"/messages/{message}?status=bounced").text
+    assert bounced.count("<article") == 1 and "1 of 620 are shown." in bounced
+    assert browser.get(f"/messages/{message}?status=lost").text.count("<article") == 50
+    told = scene.read(lambda connection: personal_data.export_address(connection, names[-1]))
+    assert [one["recipient"] for one in told["messages"][0]["deliveries"]] == [names[-1]]

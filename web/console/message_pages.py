@@ -7,8 +7,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 
+import sqlalchemy as sa
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -27,6 +29,7 @@ from relay.store.recipients import suppressions
 from relay.store.refusals import RefusalFilter
 from relay.store.store import Store
 from relay.store.views import message_detail, message_list, recipient_fates, search_query
+from relay.store.views.message_detail import MessageDetail
 from relay.store.views.search_query import MessageSearch
 from web import audited
 from web.console import delivery_states, message_export, page_filters, queue_pages, sign_in
@@ -133,25 +136,29 @@ class MessagePages:
 
     async def show_message(self, request: Request) -> Response:
         wanted = request.path_params["message"]
-        recipient = request.query_params.get("recipient", "").strip().replace("\x00", "")[:_MAX_RECIPIENT]
-        found = await self._store.read(lambda connection: message_detail.read_message(connection, wanted, recipient))
+        asked = _read_asked_deliveries(request)
+        found = await self._store.read(partial(_read_message, message=wanted, asked=asked))
         if found is None:
             raise HTTPException(404)
-        recipients = [one.recipient for one in found.deliveries if one.recipient]
+        recipients = [one.recipient for one in found.detail.deliveries if one.recipient]
         entries = await self._store.read(lambda connection: suppressions.list_of_addresses(connection, recipients))
         now = datetime.now(UTC)
         return self._render_page(
             request,
             "message.html",
             "messages",
-            detail=found,
-            recipient_asked=recipient,
-            states={one.number: delivery_states.describe_state(one) for one in found.deliveries},
+            detail=found.detail,
+            asked=asked,
+            is_found=found.is_found,
+            statuses=found.statuses,
+            states={one.number: delivery_states.describe_state(one) for one in found.detail.deliveries},
             entries={
-                who: [one for one in rows if _holds_back(one.scope, one.stream, one.expires_at, found.stream, now)]
+                who: [
+                    one for one in rows if _holds_back(one.scope, one.stream, one.expires_at, found.detail.stream, now)
+                ]
                 for who, rows in entries.items()
             },
-            is_waiting=any(one.next_attempt_at for one in found.deliveries),
+            is_waiting=any(one.is_open for one in found.statuses),
         )
 
     async def change_message(self, request: Request) -> Response:
@@ -179,6 +186,38 @@ class MessagePages:
         who = made.recipients[0] if len(made.recipients) == 1 else f"{len(made.recipients):,} recipients"
         request.session["notice"] = f"It is sent again to {who}, as this new message."
         return RedirectResponse(f"/messages/{made.message}", 303)
+
+
+class _AskedDeliveries(NamedTuple):
+    """Which deliveries of a message are shown: those to a recipient (an address or a part of one), or of a status."""
+
+    recipient: str
+    status: Status | None
+
+
+class _ReadMessage(NamedTuple):
+    detail: MessageDetail
+    is_found: bool  # it has such deliveries; else any are shown
+    statuses: dict[Status, int]
+
+
+def _read_asked_deliveries(request: Request) -> _AskedDeliveries:
+    recipient = request.query_params.get("recipient", "").strip().replace("\x00", "")[:_MAX_RECIPIENT]
+    status = request.query_params.get("status", "")
+    return _AskedDeliveries(recipient, Status(status) if status in set(Status) else None)
+
+
+def _read_message(connection: sa.Connection, message: str, asked: _AskedDeliveries) -> _ReadMessage | None:
+    numbers = message_detail.find_deliveries(connection, message, *asked)
+    is_found = bool(numbers)
+    if not is_found:
+        numbers = message_detail.find_deliveries(connection, message)
+    detail = message_detail.read_message(connection, message, numbers)
+    if detail is None:
+        return None
+    by_number = {one.number: one for one in detail.deliveries}
+    detail = detail._replace(deliveries=[by_number[number] for number in numbers if number in by_number])
+    return _ReadMessage(detail, is_found, message_detail.count_statuses(connection, message))
 
 
 def _read_chosen(form: FormData) -> list[str]:

@@ -3,7 +3,7 @@
 The number of queries is fixed, however many messages there are.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from relay.hit_verdict import CLICK_VERDICTS, HUMAN
 from relay.store.database import delivery_rows, tables
+from relay.store.database.tables import Status
 from relay.store.queue.attempts import AttemptDetail
 from relay.store.tracking.hit_counts import HitCounts
 from relay.store.views import message_list, message_search
@@ -18,7 +19,18 @@ from relay.store.views.message_list import COUNTER_COLUMNS, clicks_of, opens_of
 
 MAX_DELIVERIES = 500  # of one message on its page
 MAX_LISTED_DELIVERIES = 20  # of each message in a list
+MAX_FOUND = 50  # deliveries of one message that are looked for
 MAX_EVENTS = 1000
+_NOT_ARRIVED_FIRST = (
+    Status.BOUNCED,
+    Status.EXPIRED,
+    Status.DEFERRED,
+    Status.QUEUED,
+    Status.SUPPRESSED,
+    Status.DELIVERED,
+)
+_TABLES = tables.delivery, tables.attempt
+Condition = sa.ColumnElement[bool]
 
 
 class DeliveryDetail(NamedTuple):
@@ -88,18 +100,16 @@ class MessageDetail(NamedTuple):
     has_content: bool
 
 
-def read_message(connection: sa.Connection, message_id: str, recipient: str = "") -> MessageDetail | None:
-    """The message with its deliveries, their attempts, and its events; None if no message has that id. With a
-    `recipient`, an address or a part of one, only what is about those recipients, if it has any."""
-    named = [recipient] if message_search.is_address(recipient) else []
-    found = read_messages(connection, [message_id], max_deliveries=MAX_DELIVERIES, recipients=named)
+def read_message(
+    connection: sa.Connection, message_id: str, numbers: Collection[int] | None = None
+) -> MessageDetail | None:
+    """The message with its first deliveries, their attempts, and its events; None if no message has that id. With
+    `numbers`, those deliveries, and of the events those about them or about no single one."""
+    found = read_messages(connection, [message_id], max_deliveries=MAX_DELIVERIES, numbers=numbers)
     if not found:
         return None
     event = tables.event
-    numbers = _numbers_of(connection, message_id, recipient) if recipient else []
-    about = [sa.or_(event.c.number.is_(None), event.c.number.in_(numbers))] if numbers else []
-    if numbers:
-        found[0] = found[0]._replace(deliveries=[one for one in found[0].deliveries if one.number in numbers])
+    about = [] if numbers is None else [sa.or_(event.c.number.is_(None), event.c.number.in_(numbers))]
     happened = connection.execute(
         sa.select(*(event.c[name] for name in EventDetail._fields))
         .where(event.c.message == message_id, *about)
@@ -109,12 +119,28 @@ def read_message(connection: sa.Connection, message_id: str, recipient: str = ""
     return found[0]._replace(events=[EventDetail(*one) for one in happened])
 
 
-def _numbers_of(connection: sa.Connection, message_id: str, recipient: str) -> list[int]:
-    """The numbers of the message's deliveries to that recipient, the first ones."""
+def find_deliveries(
+    connection: sa.Connection, message_id: str, recipient: str = "", status: Status | None = None
+) -> list[int]:
+    """The numbers of the message's deliveries to that recipient (an address or a part of one) and of that status, at
+    most MAX_FOUND. Those that did not arrive come first."""
     delivery = tables.delivery
-    theirs = message_search.recipient_condition(connection, recipient)
-    wanted = sa.select(delivery.c.number).where(delivery.c.message == message_id, theirs).order_by(delivery.c.number)
-    return list(connection.scalars(wanted.limit(MAX_LISTED_DELIVERIES)))
+    those = [delivery.c.message == message_id]
+    if recipient:
+        those.append(message_search.recipient_condition(connection, recipient))
+    if status:
+        those.append(delivery.c.status == status)
+    rank = sa.case({one: n for n, one in enumerate(_NOT_ARRIVED_FIRST)}, value=delivery.c.status, else_=0)
+    wanted = sa.select(delivery.c.number).where(*those).order_by(rank, delivery.c.number).limit(MAX_FOUND)
+    return list(connection.scalars(wanted))
+
+
+def count_statuses(connection: sa.Connection, message_id: str) -> dict[Status, int]:
+    """How many of the message's deliveries have each status; those that did not arrive come first."""
+    delivery = tables.delivery
+    counts = sa.select(delivery.c.status, sa.func.count()).where(delivery.c.message == message_id)
+    found = {Status(status): count for status, count in connection.execute(counts.group_by(delivery.c.status))}
+    return {status: found[status] for status in _NOT_ARRIVED_FIRST if status in found}
 
 
 def read_messages(
@@ -123,10 +149,11 @@ def read_messages(
     *,
     max_deliveries: int = MAX_LISTED_DELIVERIES,
     recipients: Sequence[str] = (),
+    numbers: Collection[int] | None = None,
 ) -> list[MessageDetail]:
-    """Messages in the order of their ids here, without their events: five queries, however many there are.
+    """Messages in the order of their ids here, without their events.
 
-    Of each, the first deliveries, and those to the addresses that are named.
+    Of each, the first deliveries, and those to the addresses that are named; or those with these numbers.
     """
     table = tables.message
     kept = sa.exists().where(tables.content.c.message == table.c.id)
@@ -137,7 +164,10 @@ def read_messages(
     present = [message for message in message_ids if message in by_id]
     sums = message_list.sums_by_message(connection, present)
     clicks = count_clicks_by_link(connection, present)
-    deliveries = _read_deliveries(connection, present, max_deliveries, recipients)
+    if numbers is None:
+        deliveries = _read_first_deliveries(connection, present, max_deliveries, recipients)
+    else:
+        deliveries = _read_deliveries(connection, present, *(t.c.number.in_(numbers) for t in _TABLES))
     return [
         MessageDetail(
             **{name: row[name] for name in (*names, "has_content")}
@@ -181,20 +211,38 @@ def add_clicks(links: list[dict[str, Any]], clicks: LinkClicks) -> list[dict[str
     return [link | {"clicks": clicks.get(link.get("number", 0), _NO_CLICKS)} for link in links]
 
 
-def _read_deliveries(
+def _read_first_deliveries(
     connection: sa.Connection, message_ids: Sequence[str], max_deliveries: int, recipients: Sequence[str]
 ) -> dict[str, list[DeliveryDetail]]:
-    table, attempt = tables.delivery, tables.attempt
-    named = [message_search.matches_recipient(connection, one) for one in recipients]
-    wanted = sa.select(table).where(table.c.message.in_(message_ids), sa.or_(table.c.number < max_deliveries, *named))
-    rows = connection.execute(wanted.order_by(table.c.message, table.c.number)).mappings().all()
+    table = tables.delivery
     # Numbers are counted from 0, so that the first ones are a range of the key.
-    others = [(row["message"], row["number"]) for row in rows if row["number"] >= max_deliveries]
-    first = sa.and_(attempt.c.message.in_(message_ids), attempt.c.number < max_deliveries)
-    those = delivery_rows.is_of_delivery(attempt, others)
-    found: Iterable[Any] = connection.execute(
+    are_first = [one.c.number < max_deliveries for one in _TABLES]
+    if not recipients:
+        return _read_deliveries(connection, message_ids, *are_first)
+    named = sa.or_(*(message_search.matches_recipient(connection, one) for one in recipients))
+    later = sa.select(table.c.message, table.c.number).where(
+        table.c.message.in_(message_ids), table.c.number >= max_deliveries, named
+    )
+    others = [(message, number) for message, number in connection.execute(later)]
+    if not others:
+        return _read_deliveries(connection, message_ids, *are_first)
+    wanted = (
+        sa.or_(is_first, delivery_rows.is_of_delivery(one, others))
+        for one, is_first in zip(_TABLES, are_first, strict=True)
+    )
+    return _read_deliveries(connection, message_ids, *wanted)
+
+
+def _read_deliveries(
+    connection: sa.Connection, message_ids: Sequence[str], are_wanted: Condition, are_theirs: Condition
+) -> dict[str, list[DeliveryDetail]]:
+    """The deliveries that are wanted, with the attempts that are theirs."""
+    table, attempt = _TABLES
+    wanted = sa.select(table).where(table.c.message.in_(message_ids), are_wanted)
+    rows = connection.execute(wanted.order_by(table.c.message, table.c.number)).mappings().all()
+    found = connection.execute(
         sa.select(attempt.c.message, attempt.c.number, *(attempt.c[name] for name in AttemptDetail._fields))
-        .where(sa.or_(first, those) if others else first)
+        .where(attempt.c.message.in_(message_ids), are_theirs)
         .order_by(attempt.c.id)
     )
     tried: dict[tuple[str, int], list[AttemptDetail]] = {}

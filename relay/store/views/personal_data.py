@@ -49,12 +49,11 @@ def export_address(connection: sa.Connection, mailbox: str, *, with_content: boo
     messages: list[json_objects.JsonObject] = []
     events: list[json_objects.JsonObject] = []
     for message, numbers in theirs.items():
-        found = message_detail.read_message(connection, message)
+        found = message_detail.read_message(connection, message, numbers)
         if found is None:
             continue
-        mine = [one for one in found.deliveries if one.number in numbers]
+        mine = found.deliveries
         own = found._replace(
-            deliveries=mine,
             recipients=len(mine),
             opened_by=sum(one.opens.human + one.opens.proxied > 0 for one in mine),
             clicked_by=sum(one.clicks.human > 0 for one in mine),

@@ -85,7 +85,7 @@ class UpstreamQueue(NamedTuple):
     waiting: int
     by_age: tuple[int, ...]  # younger than each of AGES, and older than all
     oldest_at: datetime
-    last_text: str  # the last reply or fault of the oldest delivery
+    last_reply: str  # the last reply or fault of the oldest delivery
 
 
 def list_queue(
@@ -163,13 +163,14 @@ def queue_by_upstream(connection: sa.Connection, now: datetime) -> list[Upstream
         .subquery()
     )
     rows = connection.execute(
-        sa.select(waiting.c.message, attempt.c.upstream, attempt.c.text)
+        sa.select(waiting.c.message, attempt.c.upstream, attempt.c.code, attempt.c.status, attempt.c.text)
         .outerjoin(attempt, attempt.c.id == waiting.c.attempt)
         .order_by(waiting.c.message)
     )
     groups: dict[str, list[tuple[datetime, str]]] = {}
-    for message, upstream, text in rows:
-        groups.setdefault(upstream or "", []).append((ids.time_of(message), text or ""))
+    for message, upstream, *reply in rows:
+        words = " ".join(str(one) for one in reply if one)
+        groups.setdefault(upstream or "", []).append((ids.time_of(message), words))
     found = [
         UpstreamQueue(upstream, len(group), _count_ages([at for at, _ in group], now), *group[0])
         for upstream, group in groups.items()

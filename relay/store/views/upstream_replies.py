@@ -57,10 +57,10 @@ def read_replies(connection: sa.Connection, now: datetime) -> dict[str, Upstream
     ).group_by(latest.c.upstream)
     is_failure = sa.or_(latest.c.code == 0, latest.c.code >= 400)
     failed = sa.select(latest).where(is_failure).order_by(latest.c.id.desc()).limit(_MAX_FAILED)
-    replies: dict[str, dict[tuple[str, int, str], FailedReply]] = {}
+    replies: dict[str, dict[tuple[str, int, str, str], FailedReply]] = {}
     for row in connection.execute(failed).mappings():
         alike = replies.setdefault(row["upstream"], {})
-        key = row["phase"], row["code"], _VARYING.sub("#", row["text"][:_MAX_COMPARED])
+        key = row["phase"], row["code"], row["status"], _VARYING.sub("#", row["text"][:_MAX_COMPARED])
         known = alike.get(key)
         alike[key] = (
             known._replace(times=known.times + 1)
