@@ -65,7 +65,7 @@ class Reply(NamedTuple):
         )
 
     def __str__(self) -> str:
-        return " ".join(part for part in (str(self.code), self.status, self.text.replace("\n", " ")) if part)
+        return " ".join(part for part in (str(self.code or ""), self.status, self.text.replace("\n", " ")) if part)
 
 
 def parse_reply(code: int, text: str) -> Reply:

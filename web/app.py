@@ -36,7 +36,7 @@ from web.inbound.fetch import fetch_url
 from web.middleware import HostNames, KnownHosts, SafeErrors
 from web.public.ready_answers import ReadyAnswers
 from web.public.tracking import HitRecorder, TokenReader, TrackingEndpoints
-from web.public.unsubscribe import UnsubscribeEndpoint
+from web.public.unsubscribe import UnsubscribeEndpoint, configured_sender
 from web.responses import image_response
 from web.server.protocol import FindReadyAnswer
 
@@ -64,7 +64,7 @@ def make_tracking_app(
     Under both, because a proxy in front may pass that path on or strip it. `roots` are the certificate authorities that
     may certify Amazon; None: those that the system trusts.
     """
-    renderer = rendering.recipient_renderer()
+    renderer = rendering.recipient_renderer(configured_sender(config.unsubscribe))
     hits = HitRecorder(config, store)
     reader = TokenReader(config, ring, renderer)
     opens_and_clicks = TrackingEndpoints(store, reader, hits)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 from markupsafe import Markup
@@ -24,7 +25,24 @@ STATIC = Path(__file__).parent / "static"
 _TEMPLATES = Path(__file__).parent / "templates"
 _BASE_POLICY = "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
+_MAX_NAME = 100  # characters of a sender's name, and of the domain
+
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+
+
+class SenderIdentity(NamedTuple):
+    """Who sends, as recipients are told."""
+
+    name: str
+    domain: str = ""
+    logo: str = ""  # a data: URL
+
+    def or_author(self, author: str) -> "SenderIdentity":
+        """With the domain of a message's author, and the author's name where no other is configured."""
+        name, has_name, mailbox = author.rpartition("<")
+        given = name.strip().strip('"').strip() if has_name else ""
+        domain = mailbox.partition(">")[0].rpartition("@")[2].strip().lower()
+        return self._replace(name=self.name or given[:_MAX_NAME], domain=domain[:_MAX_NAME])
 
 
 class TemplateRenderer:
@@ -83,12 +101,13 @@ class TemplateRenderer:
         return HTMLResponse(text, status, safe | dict(headers or {}))
 
 
-def recipient_renderer() -> TemplateRenderer:
+def recipient_renderer(sender: SenderIdentity) -> TemplateRenderer:
     """The pages that recipients see."""
     style = (STATIC / "public.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"{_BASE_POLICY}; style-src 'sha256-{digest}'"
-    return TemplateRenderer(policy, {"style": Markup(style), "shell": "public.html"})  # noqa: S704  our own file
+    policy = f"{_BASE_POLICY}; style-src 'sha256-{digest}'" + ("; img-src data:" if sender.logo else "")
+    shared_values = {"style": Markup(style), "shell": "public.html", "sender": sender}  # noqa: S704  our own file
+    return TemplateRenderer(policy, shared_values)
 
 
 def operator_renderer(shared_values: Mapping[str, object]) -> TemplateRenderer:

@@ -5,6 +5,7 @@
 - `schema` all other tables
 - `smtp` the tables of mail in and out
 - `webhook` the table of webhooks
+- `unsubscribe` that of unsubscribing
 - `sign_in` those of signing in to the console
 - `base` what all tables share
 - `values` durations, sizes, networks, secrets

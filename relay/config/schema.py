@@ -3,8 +3,6 @@
 import logging
 import re
 from datetime import timedelta
-from fnmatch import fnmatch
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self, get_args
 
@@ -13,6 +11,7 @@ from pydantic import ConfigDict, Field, SecretStr, field_validator, model_valida
 from relay.config.base import NO_SECRET, ConfigTable
 from relay.config.sign_in import OidcConfig, ProxyAuthConfig
 from relay.config.smtp import AccessConfig, DeliveryConfig, DialectName, ListenConfig, UpstreamConfig
+from relay.config.unsubscribe import UnsubscribeConfig
 from relay.config.values import (
     Address,
     Domain,
@@ -21,12 +20,10 @@ from relay.config.values import (
     HostPort,
     OptionalAddress,
     OptionalDomain,
-    OptionalMailbox,
     PublicUrl,
     Secret,
     SigningKey,
     Size,
-    Stream,
     Subnet,
     VerifyingKey,
     without_userinfo,
@@ -91,22 +88,6 @@ class TrackingConfig(ConfigTable):
     already_signed: Literal["skip", "strip"] = "skip"
     dialects: list[DialectName] = list(get_args(DialectName))
     trusted_proxies: list[Subnet] = []
-
-
-@lru_cache(maxsize=1024)  # each mail asks
-def _matches_any(stream: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatch(stream, pattern) for pattern in patterns)
-
-
-class UnsubscribeConfig(ConfigTable):
-    header: Literal["add", "replace", "off"] = "add"
-    streams: list[Stream] = ["*"]
-    exempt: list[Stream] = ["transactional"]
-    mailto: OptionalMailbox = ""
-
-    def is_exempt(self, stream: str) -> bool:
-        """True if unsubscribes do not hold back that stream."""
-        return _matches_any(stream, tuple(self.exempt))
 
 
 class BouncesConfig(ConfigTable):

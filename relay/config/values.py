@@ -142,7 +142,7 @@ def read_secret(value: object, info: ValidationInfo) -> SecretStr:
             return SecretStr(os.environ[name])
         case {"file": str(path), **rest} if not rest:
             try:
-                return SecretStr((_directory(info.context) / path).read_text("utf-8").rstrip("\r\n"))
+                return SecretStr((config_directory(info.context) / path).read_text("utf-8").rstrip("\r\n"))
             except (OSError, UnicodeDecodeError) as error:
                 raise ValueError(f"cannot read the secret's file {path}: {_reason(error)}") from None
     raise ValueError('must be a string, { env = "NAME" } or { file = "PATH" }')
@@ -166,7 +166,7 @@ def read_file_secret(value: object, info: ValidationInfo) -> FileSecret:
     if isinstance(value, FileSecret):
         return value
     text = read_secret(value, info)  # a file that is missing is found at the start
-    path = _directory(info.context) / value["file"] if isinstance(value, dict) and "file" in value else None
+    path = config_directory(info.context) / value["file"] if isinstance(value, dict) and "file" in value else None
     return FileSecret(text, path)
 
 
@@ -264,7 +264,8 @@ def read_optional_mailbox(value: object) -> str:
     return text
 
 
-def _directory(context: Mapping[str, Path] | None) -> Path:
+def config_directory(context: Mapping[str, Path] | None) -> Path:
+    """Where paths of the file being read begin."""
     return (context or {}).get("directory", Path())
 
 

@@ -188,3 +188,16 @@ def test_check_names_a_variable_that_changes_nothing(tmp_path: Path) -> None:
         [sys.executable, "-m", "relay", "check"], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert "note  WAYPOST_RELAY_HOSTNAME changes nothing: two underscores" in done.stdout
+
+
+def test_a_logo_is_a_small_picture_beside_the_file(tmp_path: Path) -> None:
+    def logo_faults(octets: bytes) -> list[str]:
+        (tmp_path / "logo").write_bytes(octets)
+        return faults(tmp_path / "c.toml", '[unsubscribe]\nlogo = "logo"\n')
+
+    assert logo_faults(b"\x89PNG\r\n\x1a\n" + bytes(60_000)) == []
+    for octets, reason in ((bytes(70_000), "must have at most 64 KB"), (b"<html>", "must be a PNG, JPEG")):
+        (fault,) = logo_faults(octets)
+        assert fault.startswith("[unsubscribe] logo: ") and reason in fault
+    (fault,) = faults(tmp_path / "c.toml", '[unsubscribe]\nlogo = "none.png"\n')
+    assert "cannot read" in fault and "none.png" in fault

@@ -3,7 +3,9 @@
 Always: GET changes nothing; a POST takes effect at once, and a second one changes nothing more.
 """
 
+import base64
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +39,27 @@ def test_get_asks_and_changes_nothing(scene: Scene) -> None:
     assert "style-src 'sha256-" in answer.headers["content-security-policy"]
     assert not scene.events(message)
     assert not held_back(scene, "anna@example.com", "news")
+
+
+def test_the_page_says_who_sends_as_the_mail_does(scene: Scene) -> None:
+    message = scene.file("who@example.com", author='"Shop <i>" <news@shop.example>')
+    page = scene.http.get(scene.path(Kind.UNSUBSCRIBE, message)).text
+    assert "<b>Shop &lt;i&gt;</b> <span>shop.example</span>" in page and "news@" not in page and "<img" not in page
+    bare = scene.http.get(scene.path(Kind.UNSUBSCRIBE, scene.file("bare@example.com", author="news@shop.example"))).text
+    assert "<span>shop.example</span>" in bare and "<b>" not in bare
+
+
+def test_name_logo_and_titles_of_streams_are_the_configured_ones(tmp_path: Path) -> None:
+    logo = tmp_path / "logo.svg"
+    logo.write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    given = {"sender": "Acme & Sons", "logo": str(logo), "title": [{"stream": "news", "title": "Our <news>"}]}
+    with Scene(tmp_path, {"unsubscribe": given}) as scene:
+        answer = scene.http.get(scene.path(Kind.UNSUBSCRIBE, scene.file("own@example.com", author="a@shop.example")))
+        assert "<b>Acme &amp; Sons</b> <span>shop.example</span>" in answer.text and "Our &lt;news&gt;" in answer.text
+        assert f"data:image/svg+xml;base64,{base64.b64encode(logo.read_bytes()).decode()}" in answer.text
+        assert "img-src data:" in answer.headers["content-security-policy"]
+        missing = scene.http.get("/u/nothing")
+        assert missing.status_code == 404 and "Acme &amp; Sons" in missing.text
 
 
 @pytest.mark.parametrize("encoding", ["urlencoded", "multipart", "odd case", "empty", "no type"])

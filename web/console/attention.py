@@ -91,7 +91,11 @@ def _upstream_items(view: AttentionView) -> list[AttentionItem]:
                 other != name and other in view.states and view.states[other].down_since is None
                 for other in view.upstreams
             )
-            does = "Mail goes to the next upstream that takes it." if others else "Mail for it waits in the queue."
+            does = (
+                "Mail goes to another upstream that takes it, or waits."
+                if others
+                else "Mail for it waits in the queue."
+            )
             text = f"{_to_sentence(seen.fault)} {does} waypost check --online tries it and says what to do."
             href = f"/upstreams#{name}"
             items.append(AttentionItem(True, f"Upstream {name} is out", seen.down_since, text, href, "The upstream"))

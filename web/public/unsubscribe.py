@@ -8,6 +8,7 @@ programs send none. Nobody POSTs to this address for another purpose, and the pa
 something else in it changes nothing.
 """
 
+import base64
 import fnmatch
 import urllib.parse
 from collections.abc import Iterable, Mapping
@@ -22,6 +23,7 @@ from starlette.responses import PlainTextResponse, Response
 from relay import hit_verdict, ids, log, tokens
 from relay.attribution import delivery_verdict
 from relay.config.schema import Config
+from relay.config.unsubscribe import UnsubscribeConfig
 from relay.edits import Kind
 from relay.event_type import EventType
 from relay.store.database import errors
@@ -32,7 +34,7 @@ from relay.store.tracking.hit_facts import Hit, TrackingRequest
 from relay.store.views import message_list
 from web import visitors
 from web.public.tracking import HitRecorder, TokenReader
-from web.rendering import TemplateRenderer
+from web.rendering import SenderIdentity, TemplateRenderer
 
 _UNSUBSCRIBE, _RESUBSCRIBE = "unsubscribe", "resubscribe"
 _DONT_TRACK, _TRACK = "dont-track", "track"
@@ -60,6 +62,8 @@ class UnsubscribeEndpoint:
         self, config: Config, store: Store, reader: TokenReader, hits: HitRecorder, renderer: TemplateRenderer
     ) -> None:
         self._exempt = config.unsubscribe.exempt
+        self._sender = configured_sender(config.unsubscribe)
+        self._titles = {one.stream: one.title for one in config.unsubscribe.title}
         self._keep_events = config.privacy.keep_events
         self._store = store
         self._reader = reader
@@ -192,8 +196,19 @@ class UnsubscribeEndpoint:
             may_track=bool(recipient and recipient.asked_not_to_be) or done_action == _DONT_TRACK,
             from_all=from_all,
             streams=streams[:_MAX_STREAMS],
+            titles=self._titles,
+            sender=self._sender.or_author(recipient.author) if recipient else self._sender,
+            stream_title=self._titles.get(recipient.stream, "") if recipient else "",
             done=done_action,
         )
+
+
+def configured_sender(config: UnsubscribeConfig) -> SenderIdentity:
+    """Who sends, as far as the configuration says."""
+    if config.logo is None:
+        return SenderIdentity(config.sender)
+    octets = base64.b64encode(config.logo.octets).decode()
+    return SenderIdentity(config.sender, logo=f"data:{config.logo.media_type};base64,{octets}")
 
 
 def mask_recipient(recipient: str) -> str:

@@ -81,6 +81,8 @@ class RecipientPreferences(NamedTuple):
     unsubscribed: bool
     untracked: bool
     asked_not_to_be: bool  # tracked, by the recipient's own decision
+    author: str  # the message's
+    stream: str
 
 
 def list_messages(
@@ -161,15 +163,18 @@ def list_mailbox(
 def find_recipient_preferences(connection: sa.Connection, message_id: str, number: int) -> RecipientPreferences | None:
     """Whether the delivery's recipient has unsubscribed from its stream, or must not be tracked; None if there is no
     such delivery."""
-    table = tables.delivery
+    table, message = tables.delivery, tables.message
     row = connection.execute(
-        sa.select(table.c.recipient, table.c.unsubscribed_at).filter_by(message=message_id, number=number)
+        sa.select(table.c.recipient, table.c.unsubscribed_at, message.c.author, message.c.stream)
+        .outerjoin(message, message.c.id == table.c.message)
+        .where(table.c.message == message_id, table.c.number == number)
     ).first()
     if row is None:
         return None
     untracked = bool(consent.find_untracked(connection, [row.recipient]))
     asked = consent.opted_out_themselves(connection, row.recipient)
-    return RecipientPreferences(row.recipient, row.unsubscribed_at is not None, untracked, asked)
+    is_unsubscribed = row.unsubscribed_at is not None
+    return RecipientPreferences(row.recipient, is_unsubscribed, untracked, asked, row.author or "", row.stream or "")
 
 
 _OPENS = [f"opens_{verdict}" for verdict in HitCounts._fields]
