@@ -110,6 +110,14 @@ def delete_messages(connection: sa.Connection, messages: Sequence[str]) -> int:
     return len(there)
 
 
+def delete_oldest_messages(connection: sa.Connection) -> int:
+    """Deletes the oldest messages, MAX_DELETED at most, with all that belongs to them. Returns how many."""
+    table = tables.message
+    oldest = list(connection.scalars(sa.select(table.c.id).order_by(table.c.id).limit(MAX_DELETED)))
+    _delete_messages(connection, oldest)
+    return len(oldest)
+
+
 def _delete_messages(connection: sa.Connection, messages: list[str]) -> None:
     message_words.delete_words(connection, messages)
     content_files.delete_with_rows(connection, messages)

@@ -7,21 +7,24 @@ as they were sent and as they came, and each edit between the two.
 import mimetypes
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from relay import ids, tokens
 from relay.config.schema import Config
+from relay.store import retention
+from relay.store.console.audit_log import AuditedChange
 from relay.store.queue import deliveries
 from relay.store.store import Store
 from relay.store.views import message_detail, message_list
-from web import mail_view
-from web.console import heat_map, html_comparison, page_filters
+from web import audited, mail_view
+from web.console import heat_map, html_comparison, page_filters, sign_in
 from web.console.html_comparison import HtmlChange
 from web.console.page_filters import PageFilters
 from web.sent_mail import SentMail, SentMailReader
@@ -48,6 +51,7 @@ class MailboxPages:
         one = "/mailbox/{message}/{number:int}"
         return [
             Route("/mailbox", self.list_mail),
+            Route("/mailbox/delete", self.delete_mail, methods=["POST"]),
             Route(one, self.show_mail),
             Route(f"{one}/html", self.show_html),
             Route(f"{one}/part/{{part:int}}", self.download_part),
@@ -115,6 +119,26 @@ class MailboxPages:
             max_marked=heat_map.MAX_MARKED,
             links_by_url={str(link.get("url", "")): link for link in found.message.links},
         )
+
+    async def delete_mail(self, request: Request) -> Response:
+        """Deletes a message of the sandbox, or all."""
+        form = await sign_in.read_checked_form(request)
+        if not self._config.is_sandbox:
+            raise HTTPException(404)
+        wanted = str(form.get("message", ""))
+        if wanted:
+            work = partial(retention.delete_messages, messages=[wanted])
+            if not await audited.write(self._store, request, AuditedChange("message.delete", wanted), work):
+                raise HTTPException(404)
+            request.session["notice"] = "The message is deleted."
+            return RedirectResponse("/mailbox", 303)
+        deleted, some = 0, retention.MAX_DELETED
+        while some == retention.MAX_DELETED:
+            change = AuditedChange("message.delete")
+            some = await audited.write(self._store, request, change, retention.delete_oldest_messages)
+            deleted += some
+        request.session["notice"] = f"{deleted:,} messages are deleted." if deleted != 1 else "The message is deleted."
+        return RedirectResponse("/mailbox", 303)
 
     async def show_html(self, request: Request) -> Response:
         # In a sandbox the person who looks counts as the recipient. Elsewhere an operator who looks must not.

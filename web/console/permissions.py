@@ -36,6 +36,7 @@ ROUTE_ROLES: Mapping[str, AccountRole | None] = {
     "GET /messages/{message}": AccountRole.VIEWER,
     "POST /messages/{message}": AccountRole.OPERATOR,
     "GET /mailbox": AccountRole.VIEWER,
+    "POST /mailbox/delete": AccountRole.OPERATOR,
     "GET /mailbox/{message}/{number:int}": AccountRole.VIEWER,
     "GET /mailbox/{message}/{number:int}/html": AccountRole.VIEWER,
     "GET /mailbox/{message}/{number:int}/part/{part:int}": AccountRole.VIEWER,

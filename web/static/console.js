@@ -82,18 +82,18 @@ for (const label of document.querySelectorAll("[data-all]")) {
   });
 }
 
-// Messages: the list fetches itself anew when mail has changed, with its own filters. It can be paused.
+// Messages and the mailbox: the list fetches itself anew when mail has changed, with its own filters. It can be paused.
 
-function mergeRows(table, fetched) {
-  const known = new Map([...table.rows].map((row) => [row.dataset.message, row]));
+function mergeRows(list, fetched) {
+  const known = new Map([...list.children].map((row) => [row.dataset.message, row]));
   let after = null;
   let added = 0;
-  for (const row of [...fetched.rows]) {
+  for (const row of [...fetched.children]) {
     const old = known.get(row.dataset.message);
     if (old === undefined) {
       row.classList.add("arrived");
       added += 1;
-      if (after === null) table.prepend(row);
+      if (after === null) list.prepend(row);
       else after.after(row);
       after = row;
       continue;
@@ -107,7 +107,7 @@ function mergeRows(table, fetched) {
       after = row;
     }
   }
-  while (table.rows.length > 200) table.rows[table.rows.length - 1].remove();
+  while (list.children.length > 200) list.lastElementChild.remove();
   return added;
 }
 
@@ -127,8 +127,9 @@ function followMessages(bar) {
       const answer = await fetch(location.href, { redirect: "error" });
       if (answer.ok) {
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-        const fetched = page.querySelector("table.messages tbody");
-        const added = fetched === null ? 0 : mergeRows(document.querySelector("table.messages tbody"), fetched);
+        const [list, fetched] = [document, page].map((one) => one.querySelector(bar.dataset.rows));
+        if (list === null && fetched !== null) location.reload(); // the first mail
+        const added = list === null || fetched === null ? 0 : mergeRows(list, fetched);
         if (added > 0) said.textContent = `${added} new`;
       }
     } catch {
