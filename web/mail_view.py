@@ -136,9 +136,9 @@ def frame_policy(picture_hosts: str = "", *, remote: bool = False) -> str:
     return _POLICY.format(*([everywhere] * 3 if remote else (picture_hosts, "", "'none'")))
 
 
-def has_remote_content(html: str) -> bool:
-    """True if it would load something from elsewhere."""
-    return bool(_REMOTE.search(html))
+def has_remote_content(html: str, public_url: str) -> bool:
+    """True if it would load something from elsewhere: our own pixel, under `public_url`, is not."""
+    return bool(_REMOTE.search(html.replace(f"{public_url.rstrip('/')}/o/", "")))
 
 
 def add_link_target(html: str) -> str:

@@ -32,6 +32,7 @@
 - `test_console_pages` queue, bounces, links, settings
 - `test_many_messages` one action on many messages
 - `test_mailbox` the mailbox
+- `test_sandbox_mailbox` mail of a sandbox is deleted
 - `test_heat_map` clicks drawn over a mail
 - `test_suppression_lists` suppressions exported, imported and removed together
 - `test_upstreams` the page of upstreams, and the strip of problems

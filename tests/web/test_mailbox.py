@@ -16,7 +16,7 @@ from relay.store.database.tables import Status
 from relay.store.views import message_list, message_search
 from tests import processor_time
 from tests.waiting import until
-from tests.web.scene import MAIL, Scene, csrf
+from tests.web.scene import MAIL, Scene
 from web import mail_view
 
 PICTURE = b"\x89PNG\r\n\x1a\nnot really"
@@ -291,31 +291,3 @@ def test_links_open_in_a_new_tab_and_the_doctype_stays_first() -> None:
 def test_a_plain_mail_has_no_html_view(scene: Scene, browser: httpx.Client) -> None:
     page = browser.get(f"/mailbox/{scene.file(octets=MAIL)}/0").text
     assert "<iframe" not in page and "Hello." in page
-
-
-def test_mail_of_a_sandbox_is_deleted_alone_or_all_at_once(scene: Scene, browser: httpx.Client) -> None:
-    first, second = scene.file("del1@example.com"), scene.file("del2@example.com")
-    page = browser.get(f"/mailbox/{first}/0")
-    assert 'action="/mailbox/delete"' in page.text
-    assert browser.post("/mailbox/delete", data={"message": first}).status_code == 403  # without the token
-    form = {"csrf": csrf(page)}
-    assert browser.post("/mailbox/delete", data=form | {"message": "nothing"}).status_code == 404
-    assert browser.post("/mailbox/delete", data=form | {"message": first}).headers["location"] == "/mailbox"
-    listed = browser.get("/mailbox").text
-    assert "The message is deleted." in listed and first not in listed and second in listed
-    assert 'data-live="/messages/live" data-rows="ol.mailbox-list"' in listed
-    browser.post("/mailbox/delete", data=form)
-    assert "The mailbox is empty" in browser.get("/mailbox").text
-    assert scene.file("later@example.com") in browser.get("/mailbox").text
-
-
-def test_delivered_mail_has_no_button_that_deletes_it(tmp_path: Path) -> None:
-    upstream: dict[str, Any] = {
-        "upstream": [{"name": "primary", "address": "127.0.0.1:1", "tls": "off"}]
-    }  # Any: a table
-    with Scene(tmp_path, upstream) as scene, scene.sign_in() as browser:
-        message = scene.file("kept@example.com")
-        page = browser.get(f"/mailbox/{message}/0")
-        assert page.status_code == 200 and "/mailbox/delete" not in page.text
-        answer = browser.post("/mailbox/delete", data={"csrf": csrf(page), "message": message})
-        assert answer.status_code == 404 and browser.get(f"/mailbox/{message}/0").status_code == 200

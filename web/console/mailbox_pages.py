@@ -85,7 +85,8 @@ class MailboxPages:
     async def show_mail(self, request: Request) -> Response:
         found = await self._load_mail(request)
         mail = await self._mails.compute(lambda: mail_view.view_mail(found.octets))
-        has_remote = await self._mails.compute(lambda: mail_view.has_remote_content(mail.html))
+        public_url = self._config.tracking.public_url
+        has_remote = await self._mails.compute(lambda: mail_view.has_remote_content(mail.html, public_url))
         has = {"html": bool(mail.html), "text": bool(mail.text), "headers": True, "source": True, "changes": True}
         has["clicks"] = bool(mail.html) and any(link.get("decision") == "tracked" for link in found.message.links)
         asked = request.query_params.get("view", "")
