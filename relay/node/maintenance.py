@@ -166,14 +166,14 @@ def _retention_work(store: Store, config: Config, now: datetime) -> Iterator[tup
         (retention.drop_audit_entries, config.privacy.keep_audit),
         (endpoints.delete_old_log, keep_content),
     ):
-        yield drop.__name__.removeprefix("drop_"), partial(_drop_in_steps, store, drop, now - keep)
-    yield "destinations", partial(_drop_in_steps, store, retention.drop_long_urls, _long_urls_end(config, now))
+        yield drop.__name__.removeprefix("drop_"), partial(drop_in_steps, store, drop, now - keep)
+    yield "destinations", partial(drop_in_steps, store, retention.drop_long_urls, _long_urls_end(config, now))
     if not store.journal.has_pending:  # its messages have files, and no rows yet
         lost = partial(content_files.delete_unreferenced, before=now - _UNREFERENCED_FOR)
         yield "content_files", partial(store.read, lost)
 
 
-async def _drop_in_steps(store: Store, drop: Drop, before: datetime) -> int:
+async def drop_in_steps(store: Store, drop: Drop, before: datetime) -> int:
     """Deletes all that is older, each step as large as takes _STEP_S."""
     deleted, share = 0, _FIRST_SHARE
     while True:
