@@ -99,7 +99,7 @@ def test_with_neither_database_nor_journal_mail_flows_and_only_what_must_be_kept
 def test_what_the_journal_knows_the_end_of_is_not_sent_again_though_its_lease_has_lapsed(tmp_path: Path) -> None:
     sink = ScriptedUpstream(delay_s=1.5)
     relay = Waypost(tmp_path, sink.port, '[delivery]\nmode = "queued"\nretry = ["1s"]\n')
-    relay.mistakes = ["relay.store.store:replay_lines"]  # the journal is replayed later than the queue is looked at
+    relay.mistakes = ["relay.store.facts:replay_lines"]  # the journal is replayed later than the queue is looked at
     with relay:
         relay.send(html_mail(), "lapsed@example.com")
         until(lambda: sink.verbs["DATA"])
