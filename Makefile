@@ -40,7 +40,8 @@ DISTURBED = --ignore tests/clients/test_programs.py --ignore tests/web/test_brow
 PURE = --ignore tests/attribution --ignore tests/bounce --ignore tests/patterns --ignore tests/rewrite
 later: .venv/.test
 	@test -n "$(FAKETIME_LIBRARY)" || { echo "No libfaketime here: apt-get install faketime"; exit 1; }
-	LD_PRELOAD=$(FAKETIME_LIBRARY) FAKETIME=+40d FAKETIME_DONT_FAKE_MONOTONIC=1 $(PYTEST) $(DISTURBED) $(PURE)
+	LD_PRELOAD=$(FAKETIME_LIBRARY) FAKETIME=+40d FAKETIME_DONT_FAKE_MONOTONIC=1 PYTHONPATH=$(CURDIR)/tests/faketime \
+	  $(PYTEST) $(DISTURBED) $(PURE)
 
 # What the suite does in seconds, for as long as it takes: outages of a minute, a million forged tokens.
 faults: .venv/.test

@@ -14,24 +14,13 @@ the table `floors`
 `postgresql_server`, `smtp_client` the world around them · `message_factory`, `spellings`, `user_agents`,
 `certificates` what they are given · `waiting` until something holds · `processor_time` limits of it
 
-Here too: sleeping under a clock that is set by faketime, and compiled modules.
+`faketime` what each Python of `make later` begins with
 
-libfaketime 0.9.10 lets `clock_nanosleep` fail on a monotonic clock that it does not fake; `select` sleeps too.
+Here too: compiled modules.
 """
 
 import os
-import select
 import sys
-import time
-from typing import SupportsIndex
-
-
-def _sleep(seconds: float | SupportsIndex, /) -> None:
-    select.select([], [], [], max(0.0, float(seconds)))
-
-
-if "FAKETIME" in os.environ:
-    time.sleep = _sleep
 
 # As in the Makefile: without compiled modules each start of the program compiles all of them, each test run too.
 sys.dont_write_bytecode = False

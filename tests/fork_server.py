@@ -25,6 +25,8 @@ from typing import IO, NoReturn
 import argon2
 
 ROOT = Path(__file__).parents[1]
+# Where a Python that a test starts finds the program, and what this one was told besides (`make later`).
+IMPORT_PATH = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 _MAX_REQUEST_OCTETS = 1 << 17  # octets of a request
 
 
@@ -91,7 +93,7 @@ class ForkServer:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.fork_server", str(theirs.fileno())],
                 cwd=ROOT,
-                env=environment | {"PYTHONPATH": str(ROOT)},
+                env=environment | {"PYTHONPATH": IMPORT_PATH},
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
             )

@@ -19,6 +19,7 @@ from relay.cli.arguments.parser import Parser
 from relay.store.console import api_keys, audit_log
 from relay.store.database.tables import Status
 from relay.store.views import statistics
+from tests.fork_server import IMPORT_PATH
 from tests.waypost_server import ROOT, Waypost
 
 PROGRAM = [sys.executable, "-m", "relay"]
@@ -31,7 +32,7 @@ def waypost(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedP
         capture_output=True,
         stdin=subprocess.DEVNULL,
         timeout=60,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, "PYTHONPATH": IMPORT_PATH, **environment},
     )
 
 
@@ -126,7 +127,7 @@ def loaded_modules(*words: str, cwd: Path) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "relay", *words],
         cwd=cwd, capture_output=True, text=True, timeout=60,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": IMPORT_PATH},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}

@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from relay.config.schema import DkimKey
 from relay.rewrite import dkim
 from tests.dns_server import DnsServer
+from tests.fork_server import IMPORT_PATH
 from tests.upstream import ScriptedUpstream
-from tests.waypost_server import ROOT, Waypost
+from tests.waypost_server import Waypost
 
 KEY = rsa.generate_private_key(65537, 2048)
 PEM = KEY.private_bytes(
@@ -75,7 +76,7 @@ def doctor(relay: Waypost, dns: DnsServer, *words: str, status: int = 0) -> list
 def run(relay: Waypost, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "relay", *words, "--config", str(relay.config)],
-        capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": IMPORT_PATH, **environment},
     )  # fmt: skip
 
 

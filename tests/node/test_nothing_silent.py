@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from relay.config import load, settings_list
 from relay.store.console import accounts
+from tests.fork_server import IMPORT_PATH
 from tests.rewrite.keys import ED25519
-from tests.waypost_server import ROOT, Waypost, free_port, html_mail
+from tests.waypost_server import Waypost, free_port, html_mail
 
 PRIVATE_KEY = ED25519.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 PASSWORD_HASH = accounts.hash_password("right")
@@ -33,7 +34,7 @@ def faults(path: Path, text: str | bytes, environment: dict[str, str] | None = N
 def test_a_start_as_a_sandbox_without_a_configuration_file_says_so(upstream: dict[str, str], tmp_path: Path) -> None:
     ports = {f"WAYPOST_{key}": f"127.0.0.1:{free_port()}" for key in ("LISTEN__ADDRESS", "CONSOLE__LISTEN")}
     ports["WAYPOST_TRACKING__LISTEN"] = f"127.0.0.1:{free_port()}"
-    environment = {**os.environ, **ports, **upstream, "PYTHONPATH": str(ROOT), "WAYPOST_TRACKING_OPENS": "false"}
+    environment = {**os.environ, **ports, **upstream, "PYTHONPATH": IMPORT_PATH, "WAYPOST_TRACKING_OPENS": "false"}
     command = [sys.executable, "-m", "relay", "serve"]
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -183,7 +184,7 @@ def test_a_wrong_item_is_one_fault(tmp_path: Path) -> None:
 
 
 def test_check_names_a_variable_that_changes_nothing(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WAYPOST_RELAY_HOSTNAME": "mx.example.com"}
+    environment = {**os.environ, "PYTHONPATH": IMPORT_PATH, "WAYPOST_RELAY_HOSTNAME": "mx.example.com"}
     done = subprocess.run(
         [sys.executable, "-m", "relay", "check"], cwd=tmp_path, env=environment, capture_output=True, text=True
     )

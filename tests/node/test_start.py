@@ -22,6 +22,7 @@ from relay.config import sign_in as sign_in_tables
 from relay.config.base import ConfigTable
 from relay.config.schema import Config
 from relay.rewrite import provider_dialects
+from tests.fork_server import IMPORT_PATH
 from tests.waypost_server import ROOT, Waypost, html_mail
 
 
@@ -32,7 +33,7 @@ def waypost(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedP
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, "PYTHONPATH": IMPORT_PATH, **environment},
     )
 
 
