@@ -168,7 +168,7 @@ def _retention_work(store: Store, config: Config, now: datetime) -> Iterator[tup
     ):
         yield drop.__name__.removeprefix("drop_"), partial(drop_in_steps, store, drop, now - keep)
     yield "destinations", partial(drop_in_steps, store, retention.drop_long_urls, _long_urls_end(config, now))
-    if not store.journal.has_pending:  # its messages have files, and no rows yet
+    if not store.journal.has_mail:  # its messages have files, and no rows yet
         lost = partial(content_files.delete_unreferenced, before=now - _UNREFERENCED_FOR)
         yield "content_files", partial(store.read, lost)
 

@@ -91,3 +91,40 @@ def test_nobody_who_counts_waits_for_a_disk_that_hangs(tmp_path: Path, monkeypat
     appending.join(60)
     assert is_free
     assert b'word "two"' in lines(tmp_path)  # it is pending: the file was not emptied under it
+
+
+def test_a_disk_that_takes_nothing_costs_no_descriptor_and_no_file_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = log_in(tmp_path)
+
+    def refuse(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", refuse)
+        for _ in range(3):
+            with pytest.raises(OSError, match="No space left"):
+                log.append([("word", "one")])
+            held = len(list(Path("/proc/self/fd").iterdir())), len(list(tmp_path.iterdir()))
+        with pytest.raises(OSError, match="No space left"):
+            log.append([("word", "one")])
+        assert (len(list(Path("/proc/self/fd").iterdir())), len(list(tmp_path.iterdir()))) == held
+    log.append([("word", "two")])
+    assert lines(tmp_path) == [b'word "two"']
+
+
+def test_a_file_that_cannot_be_emptied_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = log_in(tmp_path)
+    log_file = log.append([("word", "one")])
+
+    def refuse(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "ftruncate", refuse)
+        log.mark_committed(log_file, 1)
+    again = log.append([("word", "two")])
+    assert again is not log_file and lines(tmp_path) == [b'word "two"']
+    log.mark_committed(again, 1)
+    assert lines(tmp_path) == []

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from relay.store.database.tables import Status
+from relay.store.recipients.consent import ConsentChange
 from tests.message_factory import new_message
 from tests.web.providers import (
     ROOT,
@@ -70,6 +71,14 @@ def test_an_event_of_a_journaled_message_is_asked_for_again(scene: Scene) -> Non
     asyncio.run(scene.store.replay_journal())
     assert from_sendgrid(scene, bounced(who)).json() == {"taken": 1, "known": 0, "unknown": 0}
     assert status(scene, one.message.id) == ("bounced", "hard", "user_unknown")
+
+
+def test_hits_that_are_not_committed_yet_keep_no_event_waiting(scene: Scene) -> None:
+    log_file = scene.store.fact_log.append([("consent", ConsentChange([], datetime.now(UTC), True, ""))])
+    try:
+        assert from_sendgrid(scene, bounced("nobody@example.com")).json() == {"taken": 0, "known": 0, "unknown": 1}
+    finally:
+        scene.store.fact_log.mark_committed(log_file, 1)
 
 
 def test_mail_that_the_provider_suppressed_bounces_and_suppresses_nothing(scene: Scene) -> None:

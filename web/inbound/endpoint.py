@@ -211,7 +211,7 @@ class ProviderWebhooks:
                     connection, provider_report.make_late_report(self._config, provider, one, *delivery)
                 )
                 counts["taken" if is_new else "known"] += 1
-        if counts["unknown"] and self._store.journal.has_pending:
+        if counts["unknown"] and self._store.journal.has_mail:
             # The journal may have the delivery. Nothing is applied now; the provider sends all of it again.
             raise UnknownDeliveryError(provider)
         return counts

@@ -116,23 +116,30 @@ class FactLog:
 
     def _open_file(self) -> LogFile:
         path, file = journal.create_locked(self._directory, SUFFIX)
-        os.pwrite(file, _ZEROS, 0)  # also if the disk does not take all of it, the facts may fit
+        with contextlib.suppress(OSError):  # if the disk does not take all of it, the facts may fit
+            os.pwrite(file, _ZEROS, 0)
         return LogFile(path, file)
 
     def _finish(self, log_file: LogFile) -> None:
-        """Once no fact in the file is needed: empties it, or removes it if it is not the current one."""
+        """Once no fact in the file is needed: empties it, or removes it if it is not the current one. What a disk that
+        fails leaves in it is replayed, and changes nothing twice."""
         if log_file.pending:
             return
         if log_file is self._current:
-            if not log_file.is_to_be_replayed and log_file.size:
+            if log_file.is_to_be_replayed or not log_file.size:
+                return
+            try:
                 os.pwrite(log_file.file, bytes(min(log_file.size, len(_ZEROS))), 0)
                 os.ftruncate(log_file.file, len(_ZEROS))
+            except OSError:
+                self._current = None
+            else:
                 log_file.size = 0
-            return
-        if log_file.is_to_be_replayed:
-            os.ftruncate(log_file.file, log_file.size)
-            log_file.path.rename(log_file.path.with_suffix(journal.SUFFIX))
-        else:
-            with contextlib.suppress(FileNotFoundError):
+                return
+        with contextlib.suppress(OSError):
+            if log_file.is_to_be_replayed:
+                os.ftruncate(log_file.file, log_file.size)
+                log_file.path.rename(log_file.path.with_suffix(journal.SUFFIX))
+            else:
                 log_file.path.unlink()
         os.close(log_file.file)

@@ -88,6 +88,11 @@ class Journal:
             return False
         return any(self._directory.glob(f"*{SUFFIX}")) or any(map(_has_facts, self._directory.glob(_LIVE)))
 
+    @property
+    def has_mail(self) -> bool:
+        """True if the database may lack mail that is here. The files of `fact_log` have hits only."""
+        return any(self._directory.glob(f"*{SUFFIX}"))
+
     @contextlib.contextmanager
     def lock_files(self) -> Iterator[list[Path]]:
         """Files to replay, oldest first, locked meanwhile: our own so far, and those that dead processes left."""
@@ -221,9 +226,13 @@ def create_locked(directory: Path, suffix: str) -> tuple[Path, int]:
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = directory / f"{ids.new()}.new"
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(file, fcntl.LOCK_EX)  # before it has a name that others look for
-    path = path.rename(path.with_suffix(suffix))
-    durable_files.sync_folder(directory)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)  # before it has a name that others look for
+        path = path.rename(path.with_suffix(suffix))
+        durable_files.sync_folder(directory)
+    except OSError:
+        os.close(file)
+        raise
     return path, file
 
 
