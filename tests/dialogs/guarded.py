@@ -20,7 +20,7 @@ networks = ["192.0.2.0/24"]
 max_recipients = 2
 max_size = "64KB"
 max_in_flight = "80KB"
-idle_timeout = "2s"
+idle_timeout = "4s"
 [[access.user]]
 name = "shop"
 senders = ["@shop.test"]

@@ -112,7 +112,7 @@ def places_are_free(relay: Waypost) -> None:
 
 
 def test_a_stranger_that_only_talks_is_let_go_and_a_client_is_not(tmp_path: Path, upstream: ScriptedUpstream) -> None:
-    tables = f'[access]\nnetworks = ["127.1.0.0/16"]\nidle_timeout = "1s"\n[bounces]\nreturn_path = "{DOMAIN}"\n'
+    tables = f'[access]\nnetworks = ["127.1.0.0/16"]\nidle_timeout = "2s"\n[bounces]\nreturn_path = "{DOMAIN}"\n'
     with (
         Waypost(tmp_path, upstream.port, tables) as relay,
         connected(relay.port, "127.9.0.1") as (stranger, replies),

@@ -188,7 +188,7 @@ def test_mail_to_mad_upstreams_is_refused_or_arrives(
     for server in mad:
         asyncio.run_coroutine_threadsafe(server.start(), loop).result(60)
     tables = "".join(_table(server.kind, server.port, certificates) for server in mad)
-    with Waypost(tmp_path, None, f'{tables}[delivery]\nretry = ["1s"]\ninline_timeout = "2s"\n') as relay:
+    with Waypost(tmp_path, None, f'{tables}[delivery]\nretry = ["1s"]\ninline_timeout = "6s"\n') as relay:
         said: dict[str, str] = {}
 
         def send(kind: str) -> None:
