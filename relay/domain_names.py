@@ -9,8 +9,6 @@ import re
 import unicodedata
 from functools import lru_cache
 
-import idna
-
 MAX_NAME, MAX_LABEL = 253, 63  # octets of the ASCII form, the final dot not counted
 _MAX_INPUT = 1000  # characters: of what is longer no mapping leaves a name that fits
 # URL §3.5, forbidden domain code points: a mapping must not put one in (U+FF0F becomes `/`).
@@ -52,6 +50,8 @@ def _decode_label(label: str) -> str:
 
 @lru_cache(maxsize=1024)  # the same few again and again; each is at most _MAX_INPUT long
 def _map_to_ascii(name: str) -> str | None:
+    import idna  # most names are ASCII, and most commands have none
+
     try:
         mapped = idna.uts46_remap(name.translate(_DOTS), std3_rules=False)
         if _FORBIDDEN.search(mapped):
@@ -65,6 +65,8 @@ def _map_to_ascii(name: str) -> str | None:
 
 def _a_label(label: str, is_bidi: bool) -> str:
     """Raises ValueError for a label that has no A-label (UTS #46 §4.1)."""
+    import idna
+
     if label.isascii():
         return label
     if len(label) > MAX_LABEL:

@@ -10,9 +10,10 @@ import hashlib
 import hmac
 import os
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+if TYPE_CHECKING:  # they take a command 10 ms, and a configuration needs the secrets' form alone
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 PREFIX = "whsec_"
 _OCTETS = 32
@@ -52,21 +53,28 @@ def key_purpose(webhook: str) -> str:
     return f"webhook {webhook}"
 
 
-def derive_private_key(seed: bytes) -> ec.EllipticCurvePrivateKey:
+def derive_private_key(seed: bytes) -> "ec.EllipticCurvePrivateKey":
     """The P-256 key derived from 32 secret octets, always the same."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     # 64 octets: the remainder is spread evenly over the group (FIPS 186-5 A.2.1).
     wide = int.from_bytes(hashlib.sha512(b"waypost webhook p-256" + seed).digest(), "big")
     return ec.derive_private_key(wide % (_ORDER - 1) + 1, ec.SECP256R1())
 
 
-def format_public_key(key: ec.EllipticCurvePrivateKey) -> str:
+def format_public_key(key: "ec.EllipticCurvePrivateKey") -> str:
     """The public key for a receiver: SubjectPublicKeyInfo in base64, as SendGrid shows it."""
+    from cryptography.hazmat.primitives import serialization
+
     key_octets = key.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     return base64.b64encode(key_octets).decode("ascii")
 
 
-def sendgrid_signature(key: ec.EllipticCurvePrivateKey, timestamp: str, body: bytes) -> str:
+def sendgrid_signature(key: "ec.EllipticCurvePrivateKey", timestamp: str, body: bytes) -> str:
     """The `X-Twilio-Email-Event-Webhook-Signature`: DER in base64."""
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     return base64.b64encode(key.sign(timestamp.encode() + body, ec.ECDSA(hashes.SHA256()))).decode("ascii")

@@ -176,7 +176,7 @@ if __name__ == "__main__":
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if "__main__" not in found.name and ".migrations." not in found.name:
                 importlib.import_module(found.name)
-    for late in ("alembic.command", "alembic.context", "dns.resolver", "encodings.idna", "encodings.utf_8_sig",
+    for late in ("alembic.command", "alembic.context", "dns.resolver", "idna", "encodings.idna", "encodings.utf_8_sig",
                  "psycopg", "publicsuffixlist", "rich.console", "rich.progress", "rich.table"):  # fmt: skip
         importlib.import_module(late)  # what functions import when they need it
     importlib.import_module("relay.attribution.rules").load()

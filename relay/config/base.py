@@ -6,7 +6,10 @@ NO_SECRET = SecretStr("")
 
 
 class ConfigTable(BaseModel):
-    """A table. It is frozen, and unknown keys in it are faults."""
+    """A table. It is frozen, and unknown keys in it are faults.
+
+    The default of a table within a table is `model_construct()`: for `Table()` a validator of it alone would be built.
+    """
 
     model_config = ConfigDict(
         extra="forbid",

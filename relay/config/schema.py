@@ -156,8 +156,8 @@ class ConsoleConfig(ConfigTable):
     listen: Address = HostPort("127.0.0.1", 8081)
     hosts: list[Domain] = []
     admin_password: Secret = NO_SECRET
-    oidc: OidcConfig = OidcConfig()
-    proxy_auth: ProxyAuthConfig = ProxyAuthConfig()
+    oidc: OidcConfig = OidcConfig.model_construct()
+    proxy_auth: ProxyAuthConfig = ProxyAuthConfig.model_construct()
 
     @field_validator("admin_password")
     @classmethod
@@ -208,24 +208,24 @@ class WebhooksConfig(ConfigTable):
 class Config(ConfigTable):
     """The whole file. Lists of tables are named as in TOML: `[[listen]]`, `[[upstream]]`."""
 
-    relay: RelayConfig = RelayConfig()
-    database: DatabaseConfig = DatabaseConfig()
+    relay: RelayConfig = RelayConfig.model_construct()
+    database: DatabaseConfig = DatabaseConfig.model_construct()
     listen: list[ListenConfig] = Field([ListenConfig()], min_length=1)
-    access: AccessConfig = AccessConfig()
+    access: AccessConfig = AccessConfig.model_construct()
     upstream: list[UpstreamConfig] = []
-    delivery: DeliveryConfig = DeliveryConfig()
-    tracking: TrackingConfig = TrackingConfig()
-    unsubscribe: UnsubscribeConfig = UnsubscribeConfig()
-    bounces: BouncesConfig = BouncesConfig()
-    inbound: InboundConfig = InboundConfig()
-    dkim: DkimConfig = DkimConfig()
-    privacy: PrivacyConfig = PrivacyConfig()
-    console: ConsoleConfig = ConsoleConfig()
-    log: LogConfig = LogConfig()
-    alerts: AlertsConfig = AlertsConfig()
-    metrics: MetricsConfig = MetricsConfig()
-    telemetry: TelemetryConfig = TelemetryConfig()
-    webhooks: WebhooksConfig = WebhooksConfig()
+    delivery: DeliveryConfig = DeliveryConfig.model_construct()
+    tracking: TrackingConfig = TrackingConfig.model_construct()
+    unsubscribe: UnsubscribeConfig = UnsubscribeConfig.model_construct()
+    bounces: BouncesConfig = BouncesConfig.model_construct()
+    inbound: InboundConfig = InboundConfig.model_construct()
+    dkim: DkimConfig = DkimConfig.model_construct()
+    privacy: PrivacyConfig = PrivacyConfig.model_construct()
+    console: ConsoleConfig = ConsoleConfig.model_construct()
+    log: LogConfig = LogConfig.model_construct()
+    alerts: AlertsConfig = AlertsConfig.model_construct()
+    metrics: MetricsConfig = MetricsConfig.model_construct()
+    telemetry: TelemetryConfig = TelemetryConfig.model_construct()
+    webhooks: WebhooksConfig = WebhooksConfig.model_construct()
     webhook: list[WebhookConfig] = []
 
     @property
