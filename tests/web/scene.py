@@ -23,6 +23,7 @@ from relay import clients, ids, tokens
 from relay.config.schema import Config
 from relay.edits import Hole, Kind
 from relay.event_type import EventType
+from relay.node import maintenance
 from relay.rewrite.pixel import GIF, PNG
 from relay.store import store
 from relay.store.console import accounts
@@ -74,7 +75,9 @@ class Scene:
         max_open: int = 1000,
         is_public: Callable[[str], bool] = lambda ip: False,
         rate: clients.Limit = clients.Limit(1000, 1.0),
+        replays: bool = True,
     ) -> None:
+        """`replays`: facts whose commit took longer than a second are committed from the journal, as the role does."""
         tracking, console = free_port(), free_port()
         self.tracking, self.console = f"http://127.0.0.1:{tracking}", f"http://127.0.0.1:{console}"
         tables = dict(tables or {})
@@ -89,7 +92,7 @@ class Scene:
         else:
             (folder / "waypost.db").write_bytes(_empty_database())
             url = f"sqlite:///{folder / 'waypost.db'}"
-        self.folder, self.database_url = folder, url
+        self.folder, self.database_url, self._replays = folder, url, replays
         self.ring = tokens.open_key_ring(folder / "keys.json")
         privacy = self.config.privacy
         known = identities.IdentityPolicy(
@@ -108,9 +111,13 @@ class Scene:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
     async def _serve(self) -> None:
+        replaying = asyncio.create_task(maintenance.run_replay(self.store)) if self._replays else None
         await asyncio.gather(
             *(server.serve([listener]) for server, listener in zip(self._servers, self._sockets, strict=True))
         )
+        if replaying is not None:
+            replaying.cancel()
+            await asyncio.wait({replaying})
 
     def __enter__(self) -> "Scene":
         self._thread.start()

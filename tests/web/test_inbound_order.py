@@ -25,7 +25,7 @@ from tests.web.scene import Scene
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with Scene(tmp_path_factory.mktemp("order"), TABLES, fetch=fetch, roots=[ROOT]) as running:
+    with Scene(tmp_path_factory.mktemp("order"), TABLES, fetch=fetch, roots=[ROOT], replays=False) as running:
         yield running
 
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.sqlite  # its file is locked, damaged or moved away
 @pytest.fixture
 def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Scene, sqlite3.Connection]]:
     monkeypatch.setattr(engine, "BUSY_TIMEOUT_S", 0.4)
-    with Scene(tmp_path) as scene:
+    with Scene(tmp_path, replays=False) as scene:
         lock = sqlite3.connect(tmp_path / "waypost.db", isolation_level=None)
         yield scene, lock
         lock.close()
@@ -94,7 +94,7 @@ def test_at_a_stop_only_facts_that_no_disk_has_are_called_lost(
 
 
 def test_with_the_database_gone_answers_come_all_the_same(tmp_path: Path) -> None:
-    with Scene(tmp_path) as scene:
+    with Scene(tmp_path, replays=False) as scene:
         message = scene.file()
         scene.store._read_engine.dispose()
         scene.store.writer._disconnect()
@@ -113,7 +113,7 @@ def test_with_the_database_gone_answers_come_all_the_same(tmp_path: Path) -> Non
 def test_with_the_database_gone_an_unsubscribe_is_granted_only_where_the_message_cannot_have_expired(
     tmp_path: Path,
 ) -> None:
-    with Scene(tmp_path) as scene:
+    with Scene(tmp_path, replays=False) as scene:
         keep = scene.config.privacy.keep_events
         young, old = (
             scene.path(
@@ -136,7 +136,7 @@ def test_with_the_database_gone_an_unsubscribe_is_granted_only_where_the_message
 
 
 def test_a_hit_of_a_message_that_is_not_written_down_yet_waits_in_the_journal(tmp_path: Path) -> None:
-    with Scene(tmp_path) as scene:
+    with Scene(tmp_path, replays=False) as scene:
         early = ids.new()
         assert is_image(scene.http.get(scene.path(Kind.OPEN, early)), "gif")
         until(lambda: list((tmp_path / "journal").glob("*.jsonl")))  # it has been tried
@@ -150,7 +150,7 @@ def test_stopping_waits_for_the_hits_that_are_on_their_way(tmp_path: Path, monke
         time.sleep(0.2)
         hits.record_hit(connection, hit)
 
-    with Scene(tmp_path) as scene:
+    with Scene(tmp_path, replays=False) as scene:
         message = scene.file()
         monkeypatch.setitem(facts.FACTS, "hit", facts.FACTS["hit"]._replace(apply=slowly, apply_batch=None))
         scene.http.get(scene.path(Kind.OPEN, message))
