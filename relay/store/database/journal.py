@@ -178,8 +178,7 @@ class Journal:
         facts = self._load_facts()
         try:
             name = head.decode()
-            current = next((one for one, fact in facts.items() if name == fact.earlier_name), name)
-            fact = facts[current]
+            fact = facts[name] if name in facts else _by_earlier_name(facts)[name]
             return fact, fact.adapter.validate_json(value)
         except (LookupError, ValueError) as error:
             raise _InvalidLineError from error
@@ -208,6 +207,10 @@ def apply_together(connection: sa.Connection, facts: Sequence[tuple[Fact, Any]])
         else:
             for fact, value in group:
                 fact.apply(connection, value)
+
+
+def _by_earlier_name(facts: Mapping[str, Fact]) -> dict[str, Fact]:
+    return {fact.earlier_name: fact for fact in facts.values() if fact.earlier_name}
 
 
 def read_lines(path: Path) -> list[bytes]:
