@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from relay import ids
 from relay.store.database import columns, console_tables, identities, row_pages
+from relay.store.database.deletion_steps import share_of
 from relay.store.database.identities import IdentityPolicy
 from relay.store.database.row_pages import Condition, RowPage
 
@@ -111,7 +112,7 @@ def drop_refusals(connection: sa.Connection, before: datetime, share: float = 1.
     many; call again until it is 0."""
     first = connection.scalar(sa.select(_table.c.id).order_by(_table.c.id.desc()).offset(MAX_REFUSALS - 1).limit(1))
     oldest = max(ids.lowest_at(before), first or "")
-    expired = sa.select(_table.c.id).where(_table.c.id < oldest).limit(max(1, int(_MAX_DROPPED * share)))
+    expired = sa.select(_table.c.id).where(_table.c.id < oldest).limit(share_of(_MAX_DROPPED, share))
     return connection.execute(sa.delete(_table).where(_table.c.id.in_(expired))).rowcount
 
 

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from relay import ids
 from relay.store import events, message_words
 from relay.store.database import console_tables, identities, tables, webhook_tables
+from relay.store.database.deletion_steps import share_of
 from relay.store.database.roll_up_tables import roll_up
 from relay.store.queue import content_files
 
@@ -27,11 +28,6 @@ MAX_ROWS = 500  # of a table whose rows stand alone
 MAX_DELETED = 200  # messages that somebody deletes, a commit
 MAX_SHRINK_S = 0.02
 MAX_FREE_SHARE = 0.1  # of SQLite's file: new rows take free pages, so a few may stay
-
-
-def share_of(limit: int, share: float) -> int:
-    """That share of a limit, at least one."""
-    return max(1, int(limit * share))
 
 
 def drop_content(connection: sa.Connection, before: datetime, share: float = 1.0) -> int:

@@ -9,6 +9,7 @@
 - `journal` facts that could not be committed yet
 - `fact_log` facts on disk before they are committed
 - `recent_facts` the facts of the last seconds
+- `deletion_steps` how many rows a step of a deletion may have
 - `preparation` what is done before the database is opened
 - `migrate` the schema's history, which lies in `migrations/`
 - `columns` types of columns, and rows as values

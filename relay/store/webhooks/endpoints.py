@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from relay import ids, webhook_signatures
 from relay.config.webhook import WebhookConfig as Configured
 from relay.store.database import columns, notifications, tables, webhook_tables
+from relay.store.database.deletion_steps import share_of
 from relay.store.database.webhook_tables import WebhookLogRow, WebhookRow
 from relay.store.webhooks import webhook_queue
 
@@ -213,7 +214,7 @@ def list_webhook_log(
 def delete_old_log(connection: sa.Connection, before: datetime, share: float = 1.0) -> int:
     """Deletes what was logged before then, and of each webhook what is more than MAX_LOGGED; `share` of _BATCH of each
     at a time, at most. Returns how many; call again until it returns 0."""
-    batch = max(1, int(_BATCH * share))
+    batch = share_of(_BATCH, share)
     table = webhook_tables.webhook_log
     count = 0
     for hook in connection.scalars(sa.select(table.c.webhook).distinct()).all():
