@@ -18,16 +18,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlmodel import SQLModel
 
 from relay import ids, tokens
 from relay.attribution import request_verdict
 from relay.event_type import EventType
 from relay.node import data_directory
 from relay.store import message_labels, message_words, roll_up_rebuild
-from relay.store.database import columns, engine, tables
+from relay.store.database import engine, tables
 from relay.store.database.preparation import prepare_database
-from relay.store.database.tables import Attempt, Delivery, EventRow, Message, Status
+from relay.store.database.tables import Status
 from relay.store.store import Store
 from relay.store.tracking import verdicts
 
@@ -64,9 +63,9 @@ class Size(NamedTuple):
 class _Table:
     """Rows of a table, as the driver takes them: a template of its defaults, of which some columns are set."""
 
-    def __init__(self, model: type[SQLModel], **required: Any) -> None:  # Any: a row's values, here and below
-        self.table = SQLModel.metadata.tables[str(model.__tablename__)]
-        row = columns.row_values(model(**required))
+    def __init__(self, table: sa.Table, **required: Any) -> None:  # Any: a row's values, here and below
+        self.table = table
+        row = {column.name: _default(column) for column in table.c} | required
         self.names = [column.name for column in self.table.c if column.name in row and row[column.name] is not None]
         self.names += [column.name for column in self.table.c if row.get(column.name) is None and column.name != "id"]
         self._at = {name: n for n, name in enumerate(self.names)}
@@ -78,6 +77,13 @@ class _Table:
         for name, value in values.items():
             row[self._at[name]] = value
         self.rows.append(row)
+
+
+def _default(column: sa.Column[Any]) -> Any:
+    default: Any = column.default
+    if default is None:
+        return None
+    return default.arg(None) if default.is_callable else default.arg
 
 
 def _as_stored(value: Any) -> Any:
@@ -101,10 +107,10 @@ class FullStore:
             for is_click in (False, True)
         ]
         at = size.now
-        self.messages = _Table(Message, id="m", accepted_at=at, expires_at=at)
-        self.deliveries = _Table(Delivery, message="m", number=0, recipient="")
-        self.attempts = _Table(Attempt, message="m", number=0, at=at, upstream="primary", phase="dot", code=250)
-        self.events = _Table(EventRow, id="e", type="accepted", at=at)
+        self.messages = _Table(tables.message, id="m", accepted_at=at, expires_at=at)
+        self.deliveries = _Table(tables.delivery, message="m", number=0, recipient="")
+        self.attempts = _Table(tables.attempt, message="m", number=0, at=at, upstream="primary", phase="dot", code=250)
+        self.events = _Table(tables.event, id="e", type="accepted", at=at)
         if "id" not in self.events.names:
             self.events.names.append("id")
         self.labels: list[list[Any]] = []

@@ -21,7 +21,8 @@ from relay import ids
 from relay.node import maintenance
 from relay.store import retention
 from relay.store.database import engine
-from relay.store.database.tables import Delivery, Message, Status
+from relay.store.database.rows import Delivery, Message
+from relay.store.database.tables import Status
 from relay.store.queue import deliveries
 from relay.store.queue.queue_facts import NewMessage, Outcome
 from relay.store.store import Store

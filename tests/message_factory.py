@@ -7,7 +7,8 @@ from functools import partial
 import sqlalchemy as sa
 
 from relay import ids
-from relay.store.database.tables import Delivery, Message, Status
+from relay.store.database.rows import Delivery, Message
+from relay.store.database.tables import Status
 from relay.store.queue import deliveries, queue_facts
 from relay.store.store import Store
 

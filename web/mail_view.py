@@ -16,7 +16,7 @@ from relay import tokens
 from relay.edits import Edit, Mint
 from relay.rewrite import dkim
 from relay.rewrite.plan import Plan
-from relay.store.database.tables import Message
+from relay.store.database.rows import Message
 from web import mail_parts
 from web.mail_parts import LeafPart
 

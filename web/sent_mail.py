@@ -12,8 +12,7 @@ from relay import tokens
 from relay.config.schema import Config
 from relay.edits import Edit, splice
 from relay.rewrite import dkim
-from relay.store.database import delivery_rows
-from relay.store.database.tables import Delivery, Message
+from relay.store.database.rows import Delivery, Message
 from relay.store.queue import deliveries
 from relay.store.store import Store
 from web import mail_view
@@ -50,7 +49,7 @@ class SentMailReader:
         fetched, delivery = await self._store.read(
             lambda connection: (
                 deliveries.find_with_content(connection, message_id),
-                delivery_rows.find_delivery(connection, message_id, number),
+                deliveries.find_delivery(connection, message_id, number),
             )
         )
         if fetched is None or delivery is None:

@@ -1,7 +1,6 @@
 """`waypost webhooks`: lists, adds and tests webhooks, shows their log, and sends events again."""
 
 import argparse
-import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -10,20 +9,17 @@ from typing import TypeVar
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from relay import field_faults, ids, tokens, webhook_signatures
+from relay import field_faults, webhook_signatures
 from relay.cli import command, output, tables
 from relay.cli.command import CommandError
 from relay.cli.tables import Column
 from relay.config.schema import Config
 from relay.config.webhook import WebhookConfig as Configured
-from relay.delivery.webhooks import payload
-from relay.delivery.webhooks.request import WebhookClient, WebhookResponse
-from relay.delivery.webhooks.sender import make_endpoint
 from relay.node import data_directory
 from relay.store.console.audit_log import AuditedChange
 from relay.store.database.webhook_tables import WebhookRow
 from relay.store.store import Store
-from relay.store.views import json_objects, webhook_event, webhook_objects
+from relay.store.views import json_objects, webhook_objects
 from relay.store.webhooks import endpoints
 
 T = TypeVar("T")
@@ -38,7 +34,7 @@ def list_webhooks(arguments: argparse.Namespace) -> int:
     config = command.load_config(arguments)
     ring = data_directory.open_key_ring(config)
     with command.open_store(config) as store:
-        _sync_webhooks(store, config)
+        store_configured(store, config)
         with store.connect() as connection:
             items = [webhook_objects.webhook_object(one, ring) for one in endpoints.list_webhook_status(connection)]
     tables.print_list(arguments, items, _COLUMNS, empty_text="no webhook; waypost webhooks add URL makes one")
@@ -134,7 +130,7 @@ def rotate_secret(arguments: argparse.Namespace) -> int:
 
 def print_log(arguments: argparse.Namespace) -> int:
     with command.open_store(command.load_config(arguments), reads=True) as store, store.connect() as connection:
-        _get_webhook(connection, arguments.webhook)
+        get_webhook(connection, arguments.webhook)
         found = endpoints.list_webhook_log(connection, arguments.webhook, arguments.limit, only_failed=arguments.failed)
         items = [webhook_objects.webhook_log_object(one) for one in found]
     tables.print_list(arguments, items, _LOG_COLUMNS, empty_text="no request yet")
@@ -145,7 +141,7 @@ def replay_events(arguments: argparse.Namespace) -> int:
     now = datetime.now(UTC)
     with command.open_store(command.load_config(arguments)) as store:
         with store.connect() as connection:
-            _get_webhook(connection, arguments.webhook)
+            get_webhook(connection, arguments.webhook)
         if arguments.event:
             again = command.write_audited(
                 store,
@@ -178,40 +174,12 @@ def replay_events(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def test_webhook(arguments: argparse.Namespace) -> int:
-    config = command.load_config(arguments)
-    ring = data_directory.open_key_ring(config)
-    with command.open_store(config) as store:
-        _sync_webhooks(store, config)
-        with store.connect() as connection:
-            row = _get_webhook(connection, arguments.webhook)
-    answer = asyncio.run(_send_test_event(config, ring, row))
-    output.print_json({"code": answer.code, "error": answer.error, "ms": answer.took_ms, "response": answer.text})
-    return 0 if answer.is_success else 1
-
-
-async def _send_test_event(config: Config, ring: tokens.KeyRing, row: WebhookRow) -> WebhookResponse:
-    now = datetime.now(UTC)
-    to = make_endpoint(row, {endpoints.configured_id(one): one for one in config.webhook}, ring, now)
-    if to is None:
-        raise CommandError(f"{row.id} is in another configuration file; its secret is not known here")
-    request = payload.compose_request(
-        to, webhook_event.sample_event(ids.new(now), ids.new(now), now), int(now.timestamp())
-    )
-    assert request is not None  # every format has an event for a delivery
-    client = WebhookClient(config.webhook_networks)
-    try:
-        return await client.send(to, request)
-    finally:
-        await client.close()
-
-
 def _change_webhook(
     arguments: argparse.Namespace, verb: str, work: Callable[[sa.Connection], T], describe: Callable[[T], str]
 ) -> int:
     config = command.load_config(arguments)
     with command.open_store(config) as store:
-        _sync_webhooks(store, config)
+        store_configured(store, config)
         try:
             change = AuditedChange(f"webhook.{verb}", arguments.webhook)
             done = command.write_audited(store, change, work, count=lambda _: 1)
@@ -223,14 +191,15 @@ def _change_webhook(
     return 0
 
 
-def _sync_webhooks(store: Store, config: Config) -> None:
+def store_configured(store: Store, config: Config) -> None:
     """Stores the webhooks of config.toml, in case no server has read it yet."""
     store.writer.submit(
         lambda connection: endpoints.sync_from_config(connection, config.webhook, datetime.now(UTC))
     ).result()
 
 
-def _get_webhook(connection: sa.Connection, webhook: str) -> WebhookRow:
+def get_webhook(connection: sa.Connection, webhook: str) -> WebhookRow:
+    """Returns a webhook. Raises CommandError."""
     try:
         return endpoints.get_webhook(connection, webhook)
     except endpoints.UnknownWebhookError:

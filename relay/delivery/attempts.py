@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from relay.envelope import Recipient
 from relay.rewrite.plan import Plan
-from relay.store.database.tables import Message
+from relay.store.database.rows import Message
 from relay.store.queue.long_urls import LongUrlRows
 from relay.store.queue.queue_facts import Outcome
 

@@ -18,7 +18,8 @@ from relay.delivery.memory_budget import MemoryBudget
 from relay.delivery.smtp.attempt_result import AttemptResult
 from relay.delivery.smtp.negotiation import LeaseLostError, OutgoingMail
 from relay.reply import Reply
-from relay.store.database.tables import Message, Status
+from relay.store.database.rows import Message
+from relay.store.database.tables import Status
 from relay.store.queue.queue_facts import Outcome
 from relay.store.store import Store
 from relay.tokens import Minter

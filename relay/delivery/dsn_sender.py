@@ -20,7 +20,8 @@ from relay.mime import fields
 from relay.rewrite import plan as planning
 from relay.rewrite.plan import Plan
 from relay.store.database import errors, roll_ups
-from relay.store.database.tables import Message, Status
+from relay.store.database.rows import Message
+from relay.store.database.tables import Status
 from relay.store.queue import dsn_due, queue_actions
 from relay.store.queue.dsn_due import DueDsn
 from relay.store.queue.queue_facts import NewMessage, Outcome

@@ -8,7 +8,8 @@ from relay.config.values import read_duration
 from relay.envelope import AcceptedMessage, Recipient
 from relay.mime import fields
 from relay.rewrite.plan import Plan
-from relay.store.database.tables import Delivery, Message, Status
+from relay.store.database.rows import Delivery, Message
+from relay.store.database.tables import Status
 
 _BULK_FIELDS = frozenset({b"list-id", b"list-unsubscribe", b"precedence", b"auto-submitted"})
 _BULK = re.compile(rb"\s*(?:bulk|list|junk)\b", re.IGNORECASE)

@@ -22,7 +22,7 @@ from relay.delivery.unrecorded_outcomes import UnrecordedOutcomes
 from relay.envelope import Recipient
 from relay.rewrite.plan import Plan
 from relay.store.database import errors
-from relay.store.database.tables import Delivery, Message
+from relay.store.database.rows import Delivery, Message
 from relay.store.queue import deliveries as queue
 from relay.store.queue import leases, unstorable_results
 from relay.store.queue.queue_facts import Outcome, OutcomesFact

@@ -9,7 +9,7 @@ from relay import address
 from relay.address import Mailbox
 from relay.config.schema import Config
 from relay.store.database import errors
-from relay.store.database.tables import Message
+from relay.store.database.rows import Message
 from relay.store.recipients.recipient_filter import Question, RecipientFilter
 from relay.store.store import Store
 

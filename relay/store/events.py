@@ -24,7 +24,7 @@ _FIND_IDS_TEXT = "SELECT id FROM event WHERE id IN (SELECT value FROM json_each(
 
 
 class NewEvent(NamedTuple):
-    """An event that is to be inserted: the columns of `tables.EventRow`, but for those that verdicts set later."""
+    """An event that is to be inserted: the columns of the table `event`, but for those that verdicts set later."""
 
     # A row object would take as long to make as the row takes to insert.
     id: str

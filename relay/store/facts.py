@@ -28,6 +28,7 @@ FACTS = {
         redaction.redact_new_message,
         apply_all=deliveries.insert_messages,
         earlier_name="filing",
+        mail_octets=lambda new: len(new.octets or b""),
     ),
     "outcomes": Fact(
         _adapter(queue_facts.OutcomesFact),

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -24,8 +24,10 @@ from relay.store.database.write_job import GroupedWork, Work
 from relay.store.database.writer import MAX_WRITE_S, Writer
 from relay.store.queue import content_files, long_urls
 from relay.store.queue.long_url_files import LongUrlFiles
-from relay.store.queue.queue_facts import NewMessage
 from relay.store.recipients import recipient_filter
+
+if TYPE_CHECKING:
+    from relay.store.queue.queue_facts import NewMessage
 
 T = TypeVar("T")
 _READER_THREADS = 4
@@ -115,7 +117,7 @@ class Store:
         """Runs `work(connection)` in the writer's next commit; returns when it is durable."""
         return await self.writer.write(work, begins_commit=begins_commit)
 
-    async def save_large_octets(self, new_message: NewMessage) -> NewMessage:
+    async def save_large_octets(self, new_message: "NewMessage") -> "NewMessage":
         """The message with its octets in a file, where the database has such files and they are large. They stay where
         they are if the disk refuses them, or takes too long."""
         if (
@@ -183,8 +185,7 @@ class Store:
     def _note_recent_fact(self, name: str, value: object) -> None:
         if self._write_engine.dialect.name != "sqlite":
             return
-        octets = value.octets if isinstance(value, NewMessage) and value.octets else b""
-        self._recent_facts.add(name, value, len(octets))
+        self._recent_facts.add(name, value, _load_facts()[name].mail_octets(value))
         if engine.is_damaged(self._write_engine):  # this commit had begun before that was known
             self._journal_recent_facts()
 

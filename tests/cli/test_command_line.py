@@ -140,12 +140,24 @@ def test_a_command_that_needs_no_configuration_loads_neither_that_nor_a_database
     assert not loaded_modules(*words, cwd=tmp_path) & {"pydantic", "sqlalchemy", "cryptography", "asyncio"}
 
 
-def test_a_command_that_reads_does_not_load_what_records_mail_and_hits(tmp_path: Path) -> None:
+def test_commands_that_list_do_not_load_what_records_or_changes_what_they_list(tmp_path: Path) -> None:
     relay = Waypost(tmp_path)
     relay.cli("messages")  # makes the database
-    loaded = loaded_modules("messages", "--config", str(relay.config), cwd=tmp_path)
-    assert "relay.store.store" in loaded
-    assert not loaded & {"alembic", "argon2", "rich", "relay.store.facts", "relay.attribution.rules", "web"}
+    lists = ["messages", "events", "stats", "queue list", "suppressions list", "webhooks list", "pixel list",
+             "user list", "api-key list", "keys list", "refusals", "audit"]  # fmt: skip
+    code = (
+        "import sys; from relay.cli import main; print({main.main(one.split()) for one in sys.argv[1:]}, *sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *lists], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": IMPORT_PATH, "WAYPOST_CONFIG": str(relay.config)},
+    )  # fmt: skip
+    statuses, *loaded = done.stdout.splitlines()[-1].split()
+    assert statuses == "{0}" and "relay.store.store" in loaded, done.stderr
+    assert set() == set(loaded) & {
+        "alembic", "rich", "httpx", "sqlalchemy.orm", "sqlmodel", "psycopg", "web",
+        "relay.store.facts", "relay.attribution.rules",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

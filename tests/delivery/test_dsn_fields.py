@@ -22,7 +22,7 @@ from relay.envelope import Recipient
 from relay.key_file import MasterKey
 from relay.rewrite.edit_templates import EditTemplate
 from relay.rewrite.plan import Plan
-from relay.store.database.tables import Message
+from relay.store.database.rows import Message
 from relay.tokens import KeyRing, Minter
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -19,7 +19,7 @@ from relay.config.values import PrivateKey
 from relay.edits import splice
 from relay.rewrite import dkim
 from relay.rewrite import plan as planning
-from relay.store.database.tables import Message
+from relay.store.database.rows import Message
 from relay.tokens import Minter
 from tests.rewrite.keys import ED25519, OTHER, RSA, SigningKey, verdicts
 from tests.rewrite.mails import RING

@@ -3,6 +3,7 @@
 - `test_store` the writer, facts that are applied once, the journal
 - `test_errors` database trouble, and errors of ours
 - `test_fact_log` facts on disk before they are in the database
+- `test_rows` messages and deliveries as objects
 - `test_migrations` databases and journals of earlier versions
 - `test_sqlite_file` the size of SQLite's files
 - `test_partitions` PostgreSQL's months

@@ -13,7 +13,8 @@ from relay.event_type import EventType
 from relay.node import maintenance
 from relay.store import retention
 from relay.store.database import roll_ups, tables
-from relay.store.database.tables import Delivery, Message, Status
+from relay.store.database.rows import Delivery, Message
+from relay.store.database.tables import Status
 from relay.store.queue import deliveries, queue_facts
 from relay.store.store import Store
 from relay.store.tracking import hits

@@ -28,7 +28,8 @@ from relay.rewrite.pixel import GIF, PNG
 from relay.store import store
 from relay.store.console import accounts
 from relay.store.database import identities, preparation, tables
-from relay.store.database.tables import Delivery, Message, Status
+from relay.store.database.rows import Delivery, Message
+from relay.store.database.tables import Status
 from relay.store.queue import deliveries as queue
 from relay.store.queue import queue_facts
 from relay.store.tracking import hit_facts, hits

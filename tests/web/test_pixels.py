@@ -19,8 +19,8 @@ from relay.event_type import EventType
 from relay.store import retention
 from relay.store.console import api_keys
 from relay.store.database import console_tables
-from relay.store.database.console_tables import PixelHit
 from relay.store.tracking import pixels
+from relay.store.tracking.pixels import PixelHit
 from tests.postgresql_server import IS_POSTGRESQL
 from tests.user_agents import PHONE
 from tests.waiting import until

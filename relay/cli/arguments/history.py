@@ -66,7 +66,9 @@ opened, clicked or unsubscribed.""",
     parser.add_argument("--follow", action="store_true", help="go on as events happen, until ^C")
     parser.set_defaults(run="events.print_events")
     actions = parser.add_actions(required=False)
-    judging = actions.add("reclassify", "events.reclassify_hits", "judge opens and clicks by the rules of this version")
+    judging = actions.add(
+        "reclassify", "reclassification.reclassify_hits", "judge opens and clicks by the rules of this version"
+    )
     judging.describe(
         """\
 Judges past opens and clicks again by the rules of this version (relay/attribution/rules.toml), each together with all

@@ -164,13 +164,13 @@ unchanged.""",
         "--machines", action="store_true", help="in the formats of providers: send hits of machines too"
     )
     for name, run, help_text in (
-        ("remove", "remove_webhook", "remove a webhook, with its log and its waiting events"),
-        ("enable", "enable_webhook", "send events again, first those that still wait"),
-        ("disable", "disable_webhook", "send nothing until it is enabled"),
-        ("rotate", "rotate_secret", "make a new secret and print it; the old one signs beside it for a day"),
-        ("test", "test_webhook", "send a made-up event now, and show the answer"),
+        ("remove", "webhooks.remove_webhook", "remove a webhook, with its log and its waiting events"),
+        ("enable", "webhooks.enable_webhook", "send events again, first those that still wait"),
+        ("disable", "webhooks.disable_webhook", "send nothing until it is enabled"),
+        ("rotate", "webhooks.rotate_secret", "make a new secret and print it; the old one signs beside it for a day"),
+        ("test", "webhook_test.test_webhook", "send a made-up event now, and show the answer"),
     ):
-        actions.add(name, f"webhooks.{run}", help_text).add_argument("webhook", metavar="ID")
+        actions.add(name, run, help_text).add_argument("webhook", metavar="ID")
     logging = actions.add("log", "webhooks.print_log", "its latest requests and their answers")
     logging.add_argument("webhook", metavar="ID")
     logging.add_argument("--failed", action="store_true", help="only requests that failed")

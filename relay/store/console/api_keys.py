@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from relay.store.database import columns, console_tables
-from relay.store.database.console_tables import ApiKey
+from relay.store.database import console_tables
 
 ALL = "*"
 READ = "read"  # may read everything
@@ -54,8 +53,8 @@ def create_key(
     if connection.scalar(sa.select(table.c.name).where(table.c.name == name)):
         return None
     key = _PREFIX + secrets.token_urlsafe(32)
-    row = ApiKey(name=name, digest=_digest(key), created_at=now, scopes=list(scopes), expires_at=expires_at)
-    connection.execute(sa.insert(table), columns.row_values(row))
+    row = {"name": name, "digest": _digest(key), "created_at": now, "scopes": list(scopes), "expires_at": expires_at}
+    connection.execute(sa.insert(table), row)
     return key
 
 

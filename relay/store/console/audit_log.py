@@ -13,7 +13,6 @@ import sqlalchemy as sa
 
 from relay import ids
 from relay.store.database import columns, console_tables, identities, row_pages, tables
-from relay.store.database.console_tables import AuditEntry
 from relay.store.database.row_pages import RowPage
 
 T = TypeVar("T")
@@ -85,19 +84,19 @@ def carry_out(
 def add_entry(connection: sa.Connection, actor: Actor, change: AuditedChange, changed_count: int) -> None:
     """Adds an entry. `changed_count`: how many things were changed; 0 where there was nothing to change."""
     now = datetime.now(UTC)
-    row = AuditEntry(
-        id=ids.new(now),
-        at=now,
-        door=actor.door,
-        by=_clean(actor.name),
-        origin=_clean(actor.origin),
-        action=change.action,
-        target=_clean(change.target),
-        recipient=_stored_recipient(connection, change.recipient),
-        changed=changed_count,
-        detail=_clean(change.detail),
-    )
-    connection.execute(sa.insert(_table), columns.row_values(row))
+    row = {
+        "id": ids.new(now),
+        "at": now,
+        "door": actor.door,
+        "by": _clean(actor.name),
+        "origin": _clean(actor.origin),
+        "action": change.action,
+        "target": _clean(change.target),
+        "recipient": _stored_recipient(connection, change.recipient),
+        "changed": changed_count,
+        "detail": _clean(change.detail),
+    }
+    connection.execute(sa.insert(_table), row)
 
 
 def list_entries(connection: sa.Connection, entry_filter: AuditFilter, limit: int, before: str = "") -> RowPage:

@@ -12,12 +12,13 @@
 - `deletion_steps` how many rows a step of a deletion may have
 - `preparation` what is done before the database is opened
 - `migrate` the schema's history, which lies in `migrations/`
-- `columns` types of columns, and rows as values
-- `tables` the rows of mail
-- `console_tables` the rows of operators: accounts, keys, pixels
-- `webhook_tables` the rows of webhooks
+- `columns` what tables are made of
+- `tables` the tables of mail
+- `rows` messages and deliveries as objects
+- `console_tables` the tables of operators: accounts, keys, pixels
+- `webhook_tables` the tables of webhooks, and their rows
 - `partitions` events and attempts by month, on PostgreSQL
-- `roll_up_tables` the rows of counts
+- `roll_up_tables` the tables of counts
 - `indexes` the indexes of all tables
 - `roll_ups` counts events by hour and day
 - `identities` how an address is written down

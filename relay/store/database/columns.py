@@ -1,21 +1,18 @@
-"""What tables are made of: the types of their columns, and rows as values of a statement."""
+"""What tables are made of: their columns and the types of these."""
 
 from datetime import UTC, datetime
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
-from sqlmodel import SQLModel
-from sqlmodel._compat import SQLModelConfig
-from sqlmodel.main import get_column_from_field
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-CodePoints: Any = sa.String().with_variant(sa.String(collation="C"), "postgresql")  # Any: as below
-BigId: Any = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # Any: sqlmodel's stubs want a class here
+metadata = sa.MetaData()  # of all tables
+CodePoints = sa.String().with_variant(sa.String(collation="C"), "postgresql")
+BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def to_microseconds(at: datetime | None) -> int | None:
@@ -44,49 +41,19 @@ class UtcTime(TypeDecorator[datetime]):
         return from_microseconds(value)
 
 
-class Row(SQLModel):
-    """A row of a table, made as fast as a dictionary and read as fast as any object.
-
-    With `table=True` SQLModel would map it for SQLAlchemy's sessions, which nothing here uses: then a row takes 0.3 ms,
-    and each reading of a value is a call.
-    """
-
-    model_config = SQLModelConfig(defer_build=True)  # what the journal reads is validated, and nothing else is
-
-    if not TYPE_CHECKING:  # whose arguments are the fields, as SQLModel says
-
-        def __init__(self, **values: Any) -> None:  # Any: a row's values
-            defaults, factories = _defaults(type(self))
-            known = self.__dict__
-            known.update(defaults)
-            for name, factory in factories:
-                known[name] = factory()
-            known.update(values)
+def key(name: str, type_: Any, **options: Any) -> sa.Column[Any]:  # Any: a type or its class, and what a column takes
+    """A column of the primary key."""
+    return sa.Column(name, type_, primary_key=True, nullable=False, **options)
 
 
-@cache
-def _defaults(row: type[Row]) -> tuple[dict[str, Any], list[tuple[str, Any]]]:  # Any: of any column
-    """The default of each column, None where it has to be given; and the default factories."""
-    fields = row.model_fields.items()
-    defaults = {name: None if field.is_required() or field.default_factory else field.default for name, field in fields}
-    return defaults, [(name, field.default_factory) for name, field in fields if field.default_factory]
+def column(name: str, type_: Any, **options: Any) -> sa.Column[Any]:  # Any: as above
+    """A column that always has a value: `default` is that of a row which is inserted without one."""
+    return sa.Column(name, type_, nullable=False, **options)
 
 
-def table_of(row: type[Row], **options: Any) -> sa.Table:  # Any: what a table takes
-    """The table of such rows, with the columns that SQLModel makes of the fields. `options` are those of `sa.Table`."""
-    columns = []
-    for name, field in row.model_fields.items():
-        column = get_column_from_field(field)
-        column.name = column.key = name
-        columns.append(column)
-    return sa.Table(str(row.__tablename__), SQLModel.metadata, *columns, **options)
-
-
-def row_values(row: SQLModel, *, left_out: frozenset[str] = frozenset()) -> dict[str, Any]:  # Any: a row's values
-    """A row as the values of a Core statement."""
-    if not left_out:
-        return row.__dict__.copy()
-    return {name: value for name, value in row.__dict__.items() if name not in left_out}
+def nullable(name: str, type_: Any, **options: Any) -> sa.Column[Any]:  # Any: as above
+    """A column that may have no value."""
+    return sa.Column(name, type_, nullable=True, **options)
 
 
 def storable_text(text: str, max_characters: int) -> str:

@@ -1,163 +1,147 @@
-"""The rows of the console and the API: accounts, sessions, API keys, the audit log, refusals, pixels, upstreams'
+"""The tables of the console and the API: accounts, sessions, API keys, the audit log, refusals, pixels, upstreams'
 states."""
 
-from datetime import datetime
-
 import sqlalchemy as sa
-from sqlmodel import Field
 
-from relay.store.database.columns import CodePoints, Row, UtcTime, table_of
+from relay.store.database.columns import CodePoints, UtcTime, column, key, metadata, nullable
 
+# A stand-alone pixel, to be pasted into a mail by hand. Its address stays the same when keys rotate.
+pixel = sa.Table(
+    "pixel",
+    metadata,
+    key("id", sa.String),
+    column("name", sa.String, unique=True),
+    column("token", sa.String),
+    column("created_at", UtcTime),
+    column("opens_human", sa.Integer, default=0),
+    column("opens_proxied", sa.Integer, default=0),
+    column("opens_machine", sa.Integer, default=0),
+    column("opens_unknown", sa.Integer, default=0),
+)
 
-class Pixel(Row):
-    """A stand-alone pixel, to be pasted into a mail by hand. Its address stays the same when keys rotate."""
+# A request for a stand-alone pixel.
+pixel_hit = sa.Table(
+    "pixel_hit",
+    metadata,
+    key("id", sa.String),
+    column("pixel", sa.String),
+    column("at", UtcTime),
+    column("verdict", sa.String),
+    column("reasons", sa.JSON, default=list),
+    column("user_agent", sa.String, default=""),
+    column("ip", sa.String, default=""),
+)
 
-    __tablename__ = "pixel"
-    id: str = Field(primary_key=True)
-    name: str = Field(unique=True)
-    token: str
-    created_at: datetime = Field(sa_type=UtcTime)
-    opens_human: int = 0
-    opens_proxied: int = 0
-    opens_machine: int = 0
-    opens_unknown: int = 0
+# A key of the JSON API, by the SHA-256 of its 256 random bits.
+api_key = sa.Table(
+    "api_key",
+    metadata,
+    key("name", sa.String),
+    column("digest", sa.String, unique=True),
+    column("created_at", UtcTime),
+    column("scopes", sa.JSON, default=list, server_default='["*"]'),
+    nullable("expires_at", UtcTime),
+    nullable("used_at", UtcTime),
+)
 
+# Who may use the console.
+account = sa.Table(
+    "account",
+    metadata,
+    key("name", sa.String),
+    column("password_hash", sa.String),
+    column("created_at", UtcTime),
+    column("role", sa.String, default="admin", server_default="admin"),
+    column("subject", sa.String, default="", server_default=""),  # of an OpenID provider, if it is one's
+)
 
-class PixelHit(Row):
-    """A request for a stand-alone pixel."""
+# A browser that is signed in, by the SHA-256 of the 256 random bits in its cookie.
+console_session = sa.Table(
+    "console_session",
+    metadata,
+    key("digest", sa.String),
+    column("account", sa.String),
+    column("created_at", UtcTime),
+    column("used_at", UtcTime),
+    column("expires_at", UtcTime),
+    column("user_agent", sa.String, default=""),
+    column("ip", sa.String, default=""),
+)
 
-    __tablename__ = "pixel_hit"
-    id: str = Field(primary_key=True)
-    pixel: str
-    at: datetime = Field(sa_type=UtcTime)
-    verdict: str
-    reasons: list[str] = Field(default_factory=list, sa_type=sa.JSON)
-    user_agent: str = ""
-    ip: str = ""
+# The API's answer to a write with an Idempotency-Key, by a digest of whose key it is. Status 0: under way.
+idempotent_answer = sa.Table(
+    "idempotent_answer",
+    metadata,
+    key("digest", sa.String),
+    column("request", sa.String),  # a digest of method, path and body
+    column("at", UtcTime),
+    column("status", sa.Integer, default=0),
+    column("headers", sa.JSON, default=dict),
+    column("body", sa.LargeBinary, default=b""),
+)
 
+# A change that somebody made. `changed`: how many things it changed.
+audit_entry = sa.Table(
+    "audit_entry",
+    metadata,
+    key("id", CodePoints),
+    column("at", UtcTime),
+    column("door", sa.String),
+    column("by", sa.String),
+    column("origin", sa.String),
+    column("action", sa.String),
+    column("target", sa.String),
+    column("recipient", sa.String),
+    column("changed", sa.Integer),
+    column("detail", sa.String),
+)
 
-class ApiKey(Row):
-    """A key of the JSON API, by the SHA-256 of its 256 random bits."""
+# A command that a client was refused, with the envelope.
+refusal = sa.Table(
+    "refusal",
+    metadata,
+    key("id", CodePoints),
+    column("at", UtcTime),
+    column("ip", sa.String),
+    column("user", sa.String),
+    column("command", sa.String),
+    column("reverse_path", sa.String),
+    column("recipient", sa.String),
+    column("code", sa.Integer),
+    column("status", sa.String),
+    column("text", sa.String),
+    column("count", sa.Integer),  # more than 1: so many that were only counted
+)
 
-    __tablename__ = "api_key"
-    name: str = Field(primary_key=True)
-    digest: str = Field(unique=True)
-    created_at: datetime = Field(sa_type=UtcTime)
-    scopes: list[str] = Field(default_factory=list, sa_type=sa.JSON, sa_column_kwargs={"server_default": '["*"]'})
-    expires_at: datetime | None = Field(default=None, sa_type=UtcTime)
-    used_at: datetime | None = Field(default=None, sa_type=UtcTime)
+# The state of an upstream, as a mail process reported it.
+upstream_state = sa.Table(
+    "upstream_state",
+    metadata,
+    key("worker", sa.String),
+    key("name", sa.String),
+    column("at", UtcTime),  # when it was reported
+    nullable("down_since", UtcTime),
+    column("fault", sa.String, default=""),
+    column("in_use", sa.Integer, default=0),
+    column("idle", sa.Integer, default=0),
+    column("waiting", sa.Integer, default=0),
+)
 
+# Who does a chore for all processes, and until when.
+chore = sa.Table(
+    "chore",
+    metadata,
+    key("name", sa.String),
+    column("worker", sa.String),
+    column("until", UtcTime),
+)
 
-class Account(Row):
-    """Who may use the console."""
-
-    __tablename__ = "account"
-    name: str = Field(primary_key=True)
-    password_hash: str
-    created_at: datetime = Field(sa_type=UtcTime)
-    role: str = Field(default="admin", sa_column_kwargs={"server_default": "admin"})
-    subject: str = Field(default="", sa_column_kwargs={"server_default": ""})  # of an OpenID provider, if it is one's
-
-
-class ConsoleSession(Row):
-    """A browser that is signed in, by the SHA-256 of the 256 random bits in its cookie."""
-
-    __tablename__ = "console_session"
-    digest: str = Field(primary_key=True)
-    account: str
-    created_at: datetime = Field(sa_type=UtcTime)
-    used_at: datetime = Field(sa_type=UtcTime)
-    expires_at: datetime = Field(sa_type=UtcTime)
-    user_agent: str = ""
-    ip: str = ""
-
-
-class IdempotentAnswer(Row):
-    """The API's answer to a write with an Idempotency-Key, by a digest of whose key it is. Status 0: under way."""
-
-    __tablename__ = "idempotent_answer"
-    digest: str = Field(primary_key=True)
-    request: str  # a digest of method, path and body
-    at: datetime = Field(sa_type=UtcTime)
-    status: int = 0
-    headers: dict[str, str] = Field(default_factory=dict, sa_type=sa.JSON)
-    body: bytes = Field(default=b"", sa_type=sa.LargeBinary)
-
-
-class AuditEntry(Row):
-    """A change that somebody made. `changed`: how many things it changed."""
-
-    __tablename__ = "audit_entry"
-    id: str = Field(primary_key=True, sa_type=CodePoints)
-    at: datetime = Field(sa_type=UtcTime)
-    door: str
-    by: str
-    origin: str
-    action: str
-    target: str
-    recipient: str
-    changed: int
-    detail: str
-
-
-class RefusalRow(Row):
-    """A command that a client was refused, with the envelope."""
-
-    __tablename__ = "refusal"
-    id: str = Field(primary_key=True, sa_type=CodePoints)
-    at: datetime = Field(sa_type=UtcTime)
-    ip: str
-    user: str
-    command: str
-    reverse_path: str
-    recipient: str
-    code: int
-    status: str
-    text: str
-    count: int  # more than 1: so many that were only counted
-
-
-class UpstreamState(Row):
-    """The state of an upstream, as a mail process reported it."""
-
-    __tablename__ = "upstream_state"
-    worker: str = Field(primary_key=True)
-    name: str = Field(primary_key=True)
-    at: datetime = Field(sa_type=UtcTime)  # when it was reported
-    down_since: datetime | None = Field(default=None, sa_type=UtcTime)
-    fault: str = ""
-    in_use: int = 0
-    idle: int = 0
-    waiting: int = 0
-
-
-class Chore(Row):
-    """Who does a chore for all processes, and until when."""
-
-    __tablename__ = "chore"
-    name: str = Field(primary_key=True)
-    worker: str
-    until: datetime = Field(sa_type=UtcTime)
-
-
-class SentAlertRow(Row):
-    """A problem of which the operator was alerted, and when the last time; the row goes when it is over."""
-
-    __tablename__ = "sent_alert"
-    problem: str = Field(primary_key=True)
-    title: str
-    text: str
-    at: datetime = Field(sa_type=UtcTime)
-
-
-pixel = table_of(Pixel)
-pixel_hit = table_of(PixelHit)
-api_key = table_of(ApiKey)
-account = table_of(Account)
-console_session = table_of(ConsoleSession)
-idempotent_answer = table_of(IdempotentAnswer)
-audit_entry = table_of(AuditEntry)
-upstream_state = table_of(UpstreamState)
-chore = table_of(Chore)
-sent_alert = table_of(SentAlertRow)
-refusal = table_of(RefusalRow)
+# A problem of which the operator was alerted, and when the last time; the row goes when it is over.
+sent_alert = sa.Table(
+    "sent_alert",
+    metadata,
+    key("problem", sa.String),
+    column("title", sa.String),
+    column("text", sa.String),
+    column("at", UtcTime),
+)

@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from relay import ids
 from relay.store.database import bulk_statement, columns, tables
 from relay.store.database.errors import NotStoredYetError
-from relay.store.database.tables import Delivery
 
 _MAX_OUTAGE = timedelta(days=1)  # a longer outage of the database loses hits on mail from within it
 
@@ -27,8 +26,8 @@ _FIND_RECIPIENT = (
     .join(tables.message, tables.message.c.id == tables.delivery.c.message)
     .where(*_IS_MEANT)
 )
-_FIND_DELIVERY = sa.select(tables.delivery).where(*_IS_MEANT)
-_LOCK_DELIVERY = _FIND_DELIVERY.with_for_update()  # has no effect on SQLite, whose writer is alone
+# FOR UPDATE has no effect on SQLite, whose writer is alone.
+_LOCK_DELIVERY = sa.select(tables.delivery).where(*_IS_MEANT).with_for_update()
 
 
 class DeliveryState(NamedTuple):
@@ -76,12 +75,6 @@ def find_recipient(connection: sa.Connection, message: str, number: int) -> Any:
     """Returns the recipient, `unsubscribed_at`, `opens` and `clicks` by people, and the message's stream and tags;
     None if the delivery is not known."""
     return connection.execute(_FIND_RECIPIENT, {"message": message, "number": number}).first()
-
-
-def find_delivery(connection: sa.Connection, message: str, number: int) -> Delivery | None:
-    """Returns a delivery; None if it is not known."""
-    row = connection.execute(_FIND_DELIVERY, {"message": message, "number": number}).first()
-    return None if row is None else Delivery(**row._mapping)
 
 
 def lock_row(connection: sa.Connection, message: str, number: int) -> Any:  # Any: a row of the table `delivery`

@@ -37,6 +37,7 @@ class Fact(NamedTuple):
     # The same of facts that are committed behind an answer, or replayed: some may be in the database already.
     apply_batch: Callable[[sa.Connection, Sequence[Any]], None] | None = None
     earlier_name: str = ""  # in the journal of an earlier version
+    mail_octets: Callable[[Any], int] = lambda _value: 0  # the size of the mail in it
 
 
 LoadFacts = Callable[[], Mapping[str, Fact]]  # the kinds by their names; called when the first fact comes

@@ -1,13 +1,10 @@
-"""The rows.  Times are aware UTC, kept as microseconds since 1970; octets as they came."""
+"""The tables of mail.  Times are aware UTC, kept as microseconds since 1970; octets as they came."""
 
-from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 import sqlalchemy as sa
-from sqlmodel import Field
 
-from relay.store.database.columns import BigId, CodePoints, Row, UtcTime, table_of
+from relay.store.database.columns import BigId, CodePoints, UtcTime, column, key, metadata, nullable
 
 
 class Status(StrEnum):
@@ -25,207 +22,211 @@ class Status(StrEnum):
         return self in (Status.QUEUED, Status.DEFERRED)
 
 
-class Message(Row):
-    """Accepted once, with what its retries need: the envelope's parameters and the plan of edits."""
-
-    __tablename__ = "message"
-    id: str = Field(primary_key=True)
-    accepted_at: datetime = Field(sa_type=UtcTime)
-    message_id: str = ""  # the header field, without angle brackets
-    author: str = ""
-    subject: str = ""
-    reverse_path: str = ""
-    accepts_dsn: bool = False  # as far as the mail itself shows: neither bulk nor automatic, with a reverse-path
-    size_octets: int = 0
-    stream: str = ""
-    tags: list[str] = Field(default_factory=list, sa_type=sa.JSON)
-    meta: dict[str, str] = Field(default_factory=dict, sa_type=sa.JSON)
-    links: list[dict[str, Any]] = Field(default_factory=list, sa_type=sa.JSON)  # Any: number and texts
-    reasons: list[str] = Field(default_factory=list, sa_type=sa.JSON)
-    pixels: int = 0
-    plan: str = Field(default="", sa_type=sa.Text)
-    body: str = ""
-    smtputf8: bool = False
-    ret: str = ""
-    envid: str = ""
-    client: str = ""
-    login: str = ""  # the user whose own credentials its attempts use upstream; "" is the upstream's configured ones
-    expires_at: datetime = Field(sa_type=UtcTime)
+# Accepted once, with what its retries need: the envelope's parameters and the plan of edits.
+message = sa.Table(
+    "message",
+    metadata,
+    key("id", sa.String),
+    column("accepted_at", UtcTime),
+    column("message_id", sa.String, default=""),  # the header field, without angle brackets
+    column("author", sa.String, default=""),
+    column("subject", sa.String, default=""),
+    column("reverse_path", sa.String, default=""),
+    # as far as the mail itself shows: neither bulk nor automatic, with a reverse-path
+    column("accepts_dsn", sa.Boolean, default=False),
+    column("size_octets", sa.Integer, default=0),
+    column("stream", sa.String, default=""),
+    column("tags", sa.JSON, default=list),
+    column("meta", sa.JSON, default=dict),
+    column("links", sa.JSON, default=list),  # of each its number and texts
+    column("reasons", sa.JSON, default=list),
+    column("pixels", sa.Integer, default=0),
+    column("plan", sa.Text, default=""),
+    column("body", sa.String, default=""),
+    column("smtputf8", sa.Boolean, default=False),
+    column("ret", sa.String, default=""),
+    column("envid", sa.String, default=""),
+    column("client", sa.String, default=""),
+    # the user whose own credentials its attempts use upstream; "" is the upstream's configured ones
+    column("login", sa.String, default=""),
+    column("expires_at", UtcTime),
     # Hits that are counted for the message and for no single delivery (`[privacy] mode = "aggregate"`).
-    opens_human: int = 0
-    opens_proxied: int = 0
-    opens_machine: int = 0
-    opens_unknown: int = 0
-    clicks_human: int = 0
-    clicks_machine: int = 0
-    clicks_unknown: int = 0
+    column("opens_human", sa.Integer, default=0),
+    column("opens_proxied", sa.Integer, default=0),
+    column("opens_machine", sa.Integer, default=0),
+    column("opens_unknown", sa.Integer, default=0),
+    column("clicks_human", sa.Integer, default=0),
+    column("clicks_machine", sa.Integer, default=0),
+    column("clicks_unknown", sa.Integer, default=0),
+)
 
+# A message's octets as they were accepted.
+content = sa.Table(
+    "content",
+    metadata,
+    key("message", sa.String),
+    column("octets", sa.LargeBinary),
+    column("in_file", sa.Boolean, default=False, server_default=sa.false()),  # `queue.content_files` has them
+)
 
-class Content(Row):
-    """A message's octets as they were accepted."""
+# Message × recipient: the unit of the queue. Counters move with the event that moves them.
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    key("message", sa.String),
+    key("number", sa.Integer),
+    column("recipient", sa.String),
+    column("notify", sa.String, default=""),
+    column("orcpt", sa.String, default=""),
+    column("status", sa.String, default=Status.QUEUED),
+    column("kind", sa.String, default=""),
+    column("category", sa.String, default=""),
+    column("attempts", sa.Integer, default=0),
+    nullable("next_attempt_at", UtcTime),
+    column("leased_by", sa.String, default=""),
+    nullable("leased_until", UtcTime),
+    column("stream", sa.String, default=""),  # its message's: what is due is taken in turns
+    column("crashes", sa.Integer, default=0),  # processes that died attempting it, since it was last settled
+    nullable("held_at", UtcTime),  # since when an operator holds it back
+    column("dsn_due", sa.String, default=""),  # the DSN that is still to be sent: failed | delayed | relayed
+    column("dsn_sent", sa.String, default=""),  # the last one, in the same words
+    nullable("settled_at", UtcTime),
+    nullable("delivered_at", UtcTime),  # stays when a bounce comes back later
+    column("tracked", sa.Boolean, default=True),
+    column("opens_human", sa.Integer, default=0),
+    column("opens_proxied", sa.Integer, default=0),
+    column("opens_machine", sa.Integer, default=0),
+    column("opens_unknown", sa.Integer, default=0),
+    column("opens_implied", sa.Integer, default=0),  # of opens_human: not seen, but a person clicked
+    column("clicks_human", sa.Integer, default=0),
+    column("clicks_machine", sa.Integer, default=0),
+    column("clicks_unknown", sa.Integer, default=0),
+    column("observations", sa.JSON, default=list),  # what `relay.store.tracking.verdicts` notes
+    nullable("unsubscribed_at", UtcTime),
+    nullable("complained_at", UtcTime),
+)
 
-    __tablename__ = "content"
-    message: str = Field(primary_key=True)
-    octets: bytes = Field(sa_type=sa.LargeBinary)
-    in_file: bool = Field(False, sa_column_kwargs={"server_default": sa.false()})  # `queue.content_files` has them
+# A tag of a message, or one of its metadata, as messages are found by it (`relay.store.message_labels`).
+message_label = sa.Table(
+    "message_label",
+    metadata,
+    key("name", sa.String),  # "tag", or "meta.NAME"
+    key("value", sa.String),
+    key("message", sa.String),
+    sqlite_with_rowid=False,
+)
 
-
-class Delivery(Row):
-    """Message × recipient: the unit of the queue. Counters move with the event that moves them."""
-
-    __tablename__ = "delivery"
-    message: str = Field(primary_key=True)
-    number: int = Field(primary_key=True)
-    recipient: str
-    notify: str = ""
-    orcpt: str = ""
-    status: str = Status.QUEUED
-    kind: str = ""
-    category: str = ""
-    attempts: int = 0
-    next_attempt_at: datetime | None = Field(default=None, sa_type=UtcTime)
-    leased_by: str = ""
-    leased_until: datetime | None = Field(default=None, sa_type=UtcTime)
-    stream: str = ""  # its message's: what is due is taken in turns
-    crashes: int = 0  # processes that died attempting it, since it was last settled
-    held_at: datetime | None = Field(default=None, sa_type=UtcTime)  # since when an operator holds it back
-    dsn_due: str = ""  # the DSN that is still to be sent: failed | delayed | relayed
-    dsn_sent: str = ""  # the last one, in the same words
-    settled_at: datetime | None = Field(default=None, sa_type=UtcTime)
-    delivered_at: datetime | None = Field(default=None, sa_type=UtcTime)  # stays when a bounce comes back later
-    tracked: bool = True
-    opens_human: int = 0
-    opens_proxied: int = 0
-    opens_machine: int = 0
-    opens_unknown: int = 0
-    opens_implied: int = 0  # of opens_human: not seen, but a person clicked
-    clicks_human: int = 0
-    clicks_machine: int = 0
-    clicks_unknown: int = 0
-    observations: list[Any] = Field(
-        default_factory=list, sa_type=sa.JSON
-    )  # Any: what relay.store.tracking.verdicts notes
-    unsubscribed_at: datetime | None = Field(default=None, sa_type=UtcTime)
-    complained_at: datetime | None = Field(default=None, sa_type=UtcTime)
-
-
-class MessageLabel(Row):
-    """A tag of a message, or one of its metadata, as messages are found by it (`relay.store.message_labels`)."""
-
-    __tablename__ = "message_label"
-    name: str = Field(primary_key=True)  # "tag", or "meta.NAME"
-    value: str = Field(primary_key=True)
-    message: str = Field(primary_key=True)
-
-
-class MessageWord(Row):
-    """A word of a message's texts or addresses, as messages are found by it (`relay.store.message_words`)."""
-
-    __tablename__ = "message_word"
+# A word of a message's texts or addresses, as messages are found by it (`relay.store.message_words`).
+message_word = sa.Table(
+    "message_word",
+    metadata,
     # By code points on every database: a word is found by its beginning.
-    word: str = Field(primary_key=True, sa_type=CodePoints)
-    message: str = Field(primary_key=True)
+    key("word", CodePoints),
+    key("message", sa.String),
+    sqlite_with_rowid=False,
+)
 
+# A message whose words are still to be stored.
+message_word_due = sa.Table(
+    "message_word_due",
+    metadata,
+    key("message", sa.String),
+    sqlite_with_rowid=False,
+)
 
-class MessageWordDue(Row):
-    """A message whose words are still to be stored."""
+# One try to hand a delivery to an upstream, and its reply. Code 0: there was no reply.
+attempt = sa.Table(
+    "attempt",
+    metadata,
+    key("id", BigId),
+    column("message", sa.String),
+    column("number", sa.Integer),
+    column("at", UtcTime),
+    column("upstream", sa.String),
+    column("phase", sa.String),
+    column("code", sa.Integer),
+    column("status", sa.String, default=""),
+    column("text", sa.String, default=""),
+    column("took_ms", sa.Integer, default=0),
+    column("rule", sa.String, default=""),
+    column("uncertain", sa.Boolean, default=False),  # it may have arrived
+)
 
-    __tablename__ = "message_word_due"
-    message: str = Field(primary_key=True)
-
-
-class Attempt(Row):
-    """One try to hand a delivery to an upstream, and its reply. Code 0: there was no reply."""
-
-    __tablename__ = "attempt"
-    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
-    message: str
-    number: int
-    at: datetime = Field(sa_type=UtcTime)
-    upstream: str
-    phase: str
-    code: int
-    status: str = ""
-    text: str = ""
-    took_ms: int = 0
-    rule: str = ""
-    uncertain: bool = False  # it may have arrived
-
-
-class EventRow(Row):
-    """Something that happened, once: a second event of the same id is the same event."""
-
-    __tablename__ = "event"
-    id: str = Field(primary_key=True)
-    type: str
-    at: datetime = Field(sa_type=UtcTime)
-    message: str = ""
-    number: int | None = None
-    recipient: str = ""
-    verdict: str = ""
-    reasons: list[str] = Field(default_factory=list, sa_type=sa.JSON)
-    url: str = ""
-    link: int = 0  # the link's number in the message, from 1
-    user_agent: str = ""
-    ip: str = ""
-    detail: str = ""
-    implies_open: bool = False  # a person's click that stands for an open too
+# Something that happened, once: a second event of the same id is the same event.
+event = sa.Table(
+    "event",
+    metadata,
+    key("id", sa.String),
+    column("type", sa.String),
+    column("at", UtcTime),
+    column("message", sa.String, default=""),
+    nullable("number", sa.Integer),
+    column("recipient", sa.String, default=""),
+    column("verdict", sa.String, default=""),
+    column("reasons", sa.JSON, default=list),
+    column("url", sa.String, default=""),
+    column("link", sa.Integer, default=0),  # the link's number in the message, from 1
+    column("user_agent", sa.String, default=""),
+    column("ip", sa.String, default=""),
+    column("detail", sa.String, default=""),
+    column("implies_open", sa.Boolean, default=False),  # a person's click that stands for an open too
     # The delivery's first by a person: it is counted among the unique ones. An implied open is one, too.
-    first_open: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
-    first_click: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
-    first_of_link: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})  # click of it
+    column("first_open", sa.Boolean, default=False, server_default=sa.false()),
+    column("first_click", sa.Boolean, default=False, server_default=sa.false()),
+    column("first_of_link", sa.Boolean, default=False, server_default=sa.false()),  # click of it
+)
 
+# An address that gets no mail: of one stream, or none at all (`scope` "all").
+suppression = sa.Table(
+    "suppression",
+    metadata,
+    key("id", sa.Integer),
+    column("address", sa.String),  # relay.store.database.identities
+    column("scope", sa.String, default="all"),  # all | stream
+    column("stream", sa.String, default=""),
+    column("reason", sa.String, default="manual"),  # hard_bounce | unsubscribe | complaint | manual
+    column("evidence", sa.String, default=""),
+    column("message", sa.String, default=""),
+    column("created_at", UtcTime),
+    nullable("expires_at", UtcTime),
+)
 
-class Suppression(Row):
-    """An address that gets no mail: of one stream, or none at all (`scope` "all")."""
+# A provider's event that is processed, by a digest of its own id: the same event again changes nothing.
+processed_provider_event = sa.Table(
+    "processed_provider_event",
+    metadata,
+    key("id", sa.String),
+    column("at", UtcTime),
+)
 
-    __tablename__ = "suppression"
-    id: int | None = Field(default=None, primary_key=True)
-    address: str  # relay.store.database.identities
-    scope: str = "all"  # all | stream
-    stream: str = ""
-    reason: str = "manual"  # hard_bounce | unsubscribe | complaint | manual
-    evidence: str = ""
-    message: str = ""
-    created_at: datetime = Field(sa_type=UtcTime)
-    expires_at: datetime | None = Field(default=None, sa_type=UtcTime)
+# A soft failure that counts against an address if it comes again.
+soft_failure = sa.Table(
+    "soft_failure",
+    metadata,
+    key("address", sa.String),  # relay.store.database.identities
+    key("category", sa.String),
+    column("first_at", UtcTime),
+    column("last_at", UtcTime),
+)
 
+# Consent to tracking, or its refusal. Unsubscribes are apart from it.
+consent = sa.Table(
+    "consent",
+    metadata,
+    key("address", sa.String),  # relay.store.database.identities
+    column("is_yes", sa.Boolean),
+    column("at", UtcTime),
+    column("source", sa.String),  # recipient | api | header
+)
 
-class ProcessedProviderEvent(Row):
-    """A provider's event that is processed, by a digest of its own id: the same event again changes nothing."""
-
-    __tablename__ = "processed_provider_event"
-    id: str = Field(primary_key=True)
-    at: datetime = Field(sa_type=UtcTime)
-
-
-class SoftFailure(Row):
-    """A soft failure that counts against an address if it comes again."""
-
-    __tablename__ = "soft_failure"
-    address: str = Field(primary_key=True)  # relay.store.database.identities
-    category: str = Field(primary_key=True)
-    first_at: datetime = Field(sa_type=UtcTime)
-    last_at: datetime = Field(sa_type=UtcTime)
-
-
-class Consent(Row):
-    """Consent to tracking, or its refusal. Unsubscribes are apart from it."""
-
-    __tablename__ = "consent"
-    address: str = Field(primary_key=True)  # relay.store.database.identities
-    is_yes: bool
-    at: datetime = Field(sa_type=UtcTime)
-    source: str  # recipient | api | header
-
-
-class Destination(Row):
-    """The destination of a link whose URL is too long for its token, sealed (`relay.store.queue.long_urls`)."""
-
-    __tablename__ = "destination"
-    name: str = Field(primary_key=True)
-    sealed: bytes = Field(sa_type=sa.LargeBinary)
-    used_at: datetime = Field(sa_type=UtcTime)
+# The destination of a link whose URL is too long for its token, sealed (`relay.store.queue.long_urls`).
+destination = sa.Table(
+    "destination",
+    metadata,
+    key("name", sa.String),
+    column("sealed", sa.LargeBinary),
+    column("used_at", UtcTime),
+)
 
 
 # Literals: of a parameter, SQLite cannot know that a partial index covers it.
@@ -234,21 +235,6 @@ _EMPTY: sa.ColumnElement[str] = sa.literal_column("''")
 _FAILED: sa.ColumnElement[str] = sa.literal_column("('bounced', 'expired', 'suppressed')")
 _CLICKED: sa.ColumnElement[str] = sa.literal_column("'clicked'")
 
-
-# Core statements on the hot paths run on these (97 % of raw sqlite3's speed; `session.add` a third).
-message = table_of(Message)
-content = table_of(Content)
-delivery = table_of(Delivery)
-attempt = table_of(Attempt)
-event = table_of(EventRow)
-suppression = table_of(Suppression)
-soft_failure = table_of(SoftFailure)
-consent = table_of(Consent)
-processed_provider_event = table_of(ProcessedProviderEvent)
-destination = table_of(Destination)
-message_label = table_of(MessageLabel, sqlite_with_rowid=False)
-message_word = table_of(MessageWord, sqlite_with_rowid=False)
-message_word_due = table_of(MessageWordDue, sqlite_with_rowid=False)
 
 has_crashed = delivery.c.crashes > _ZERO
 dsn_due_is_set = delivery.c.dsn_due != _EMPTY

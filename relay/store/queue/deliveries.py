@@ -12,9 +12,9 @@ import sqlalchemy as sa
 
 from relay.event_type import EventType
 from relay.store import events, message_labels, message_words
-from relay.store.database import bulk_statement, columns, identities, notifications, roll_ups, tables
+from relay.store.database import bulk_statement, identities, notifications, roll_ups, tables
 from relay.store.database.roll_ups import StreamAndTags
-from relay.store.database.tables import Delivery, Message
+from relay.store.database.rows import Delivery, Message, row_values
 from relay.store.events import NewEvent
 from relay.store.queue import content_files, leases, long_urls, outcomes, redaction
 from relay.store.queue.queue_facts import NewMessage, Outcome
@@ -45,7 +45,7 @@ def insert_messages(connection: sa.Connection, many: Sequence[NewMessage]) -> No
     for one in many:
         new = redaction.redact_new_message(policy, one)
         message = new.message
-        deliveries = {row.number: columns.row_values(row) | {"stream": message.stream} for row in new.deliveries}
+        deliveries = {row.number: row_values(row) | {"stream": message.stream} for row in new.deliveries}
         accepted = NewEvent(
             id=message.id,  # a message has one such event, so that its id can be the event's too
             type=EventType.ACCEPTED,
@@ -63,7 +63,7 @@ def insert_messages(connection: sa.Connection, many: Sequence[NewMessage]) -> No
             }
             happened.append(outcomes.event_of(message.id, outcome))
             attempts += outcomes.attempt_rows(message.id, outcome)
-        messages.append(columns.row_values(message))
+        messages.append(row_values(message))
         groups[message.id] = StreamAndTags(message.stream, message.tags)
         rows += deliveries.values()
         if new.octets is not None or new.in_file:
@@ -97,6 +97,11 @@ def find_content(connection: sa.Connection, message_id: str) -> bytes | None:
     if row is None:
         return None
     return content_files.read_octets(connection, message_id) if row.in_file else row.octets
+
+
+def find_delivery(connection: sa.Connection, message: str, number: int) -> Delivery | None:
+    """Returns a delivery; None if it is not known."""
+    return next(iter(list_deliveries(connection, message, number)), None)
 
 
 def find_with_content(connection: sa.Connection, message_id: str) -> tuple[Message, bytes] | None:

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from relay.store.database import delivery_rows, identities, tables
-from relay.store.database.tables import Delivery, Message, Status
+from relay.store.database.rows import Delivery, Message
+from relay.store.database.tables import Status
 from relay.store.queue import deliveries, redaction
 from relay.store.queue.attempts import AttemptDetail
 from relay.store.queue.queue_facts import NewMessage

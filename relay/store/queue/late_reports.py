@@ -14,7 +14,8 @@ from relay import ids, suppression_reason
 from relay.event_type import EventType
 from relay.store import events
 from relay.store.database import columns, delivery_rows, identities, tables
-from relay.store.database.tables import Delivery, Status
+from relay.store.database.rows import Delivery
+from relay.store.database.tables import Status
 from relay.store.events import NewEvent
 from relay.store.queue import deliveries, dsn_due, outcomes
 from relay.store.queue.queue_facts import AttemptRecord, Outcome

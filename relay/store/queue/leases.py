@@ -9,12 +9,14 @@ operator, or until it expires.
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
 from relay.store.database import tables
-from relay.store.database.tables import Delivery
+
+if TYPE_CHECKING:
+    from relay.store.database.rows import Delivery
 
 T = TypeVar("T")
 MAX_CRASHES = 3
@@ -47,7 +49,7 @@ def lease_due(
     held_by_stream: Mapping[str, int] | None = None,
     with_suspect: bool = True,
     newest_first: bool = False,
-) -> dict[str, list[Delivery]]:
+) -> dict[str, "list[Delivery]"]:
     """What is due, by message id, leased to `worker` until `until`. A lapsed lease counts as due.
 
     At most `limit` deliveries in all, and of each stream at most `stream_limit` together with its `held_by_stream`.
@@ -73,7 +75,7 @@ def lease_due(
 
 def lease_expired(
     connection: sa.Connection, clock: LeaseClock, until: datetime, worker: str, limit: int
-) -> dict[str, list[Delivery]]:
+) -> dict[str, "list[Delivery]"]:
     """The same for deliveries that have expired, without turns, also if they are parked."""
     over = [DeliveryKey(*row) for row in connection.execute(_select_expired(clock).limit(limit))]
     return _mark_leased(connection, over, until, worker)
@@ -98,7 +100,9 @@ def _select_expired(clock: LeaseClock) -> sa.Select[Any]:  # Any: columns of a t
 
 def _mark_leased(
     connection: sa.Connection, chosen: list[DeliveryKey], until: datetime, worker: str
-) -> dict[str, list[Delivery]]:
+) -> dict[str, "list[Delivery]"]:
+    from relay.store.database.rows import Delivery  # with SQLModel, which a list of the queue does not need
+
     found: dict[str, list[Delivery]] = {}
     table = tables.delivery
     for message, keys in itertools.groupby(sorted(chosen), key=lambda key: key.message):

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from relay import ids
 from relay.store.database import columns, notifications, tables
-from relay.store.database.tables import Delivery, Message, Status
+from relay.store.database.rows import Delivery, Message
+from relay.store.database.tables import Status
 from relay.store.queue import deliveries, dsn_due, leases, outcomes
 from relay.store.queue.queue_facts import Outcome
 

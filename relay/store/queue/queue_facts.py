@@ -10,7 +10,8 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator
 from sqlmodel import SQLModel
 
-from relay.store.database.tables import Delivery, Message, Status
+from relay.store.database.rows import Delivery, Message
+from relay.store.database.tables import Status
 from relay.store.queue.long_urls import LongUrlRows
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from relay.redaction import redact, redact_addresses
-from relay.store.database import columns, identities, tables
+from relay.store.database import identities, tables
 from relay.store.database.identities import IdentityPolicy
-from relay.store.database.tables import Delivery, Message
+from relay.store.database.rows import Delivery, Message, row_values
 from relay.store.queue import content_files
 from relay.store.queue.queue_facts import NewMessage, Outcome
 
@@ -40,7 +40,7 @@ def redact_new_message(policy: IdentityPolicy, whole: NewMessage) -> NewMessage:
     ended = {outcome.number for outcome in whole.outcomes if not outcome.status.is_open and not outcome.dsn_due}
     is_settled = all(row.number in ended for row in whole.deliveries)
     unwanted = policy.identifying_strings(row.recipient for row in whole.deliveries)
-    message = Message(**columns.row_values(whole.message) | _redacted_columns(whole.message, unwanted))
+    message = Message(**row_values(whole.message) | _redacted_columns(whole.message, unwanted))
     octets = whole.octets
     if is_settled:
         message.reverse_path, message.envid = _redact_return_path(policy, message, unwanted)
@@ -73,7 +73,7 @@ def redact_text(text: str, unwanted: frozenset[str]) -> str:
 
 
 def _redact_delivery(policy: IdentityPolicy, row: Delivery) -> Delivery:
-    return Delivery(**columns.row_values(row) | {"recipient": policy.event_recipient(row.recipient), "orcpt": ""})
+    return Delivery(**row_values(row) | {"recipient": policy.event_recipient(row.recipient), "orcpt": ""})
 
 
 def _redact_return_path(policy: IdentityPolicy, message: Message, unwanted: frozenset[str]) -> tuple[str, str]:

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from relay import address, ids
-from relay.store.database import columns, tables
-from relay.store.database.tables import Delivery, Message, Status
+from relay.store.database import tables
+from relay.store.database.rows import Delivery, Message, row_values
+from relay.store.database.tables import Status
 from relay.store.queue import deliveries
 from relay.store.queue.queue_facts import NewMessage
 
@@ -46,7 +47,7 @@ def resend_message(
     chosen = _choose(deliveries.list_deliveries(connection, message_id), recipients)
     if not all(address.domain(row.recipient) for row in chosen):
         raise CannotResendError("the recipients' addresses are not kept ([privacy] mode)")
-    copied = Message(**columns.row_values(message, left_out=_COUNTERS) | {
+    copied = Message(**row_values(message, left_out=_COUNTERS) | {
         "id": ids.new(now),
         "accepted_at": now,
         "expires_at": now + (message.expires_at - message.accepted_at),

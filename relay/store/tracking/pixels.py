@@ -12,13 +12,24 @@ import sqlalchemy as sa
 from relay import ids, tokens
 from relay.edits import Hole, Kind
 from relay.store.database import columns, console_tables
-from relay.store.database.console_tables import Pixel, PixelHit
 from relay.store.tracking.hit_counts import HitCounts
 from relay.store.tracking.hit_facts import Hit
 
 MAX_REPEAT_GAP = timedelta(minutes=2)  # mail programs fetch a picture again while a mail is open
 MAX_NAME = 100  # characters
 MAX_HITS = 1000  # of one pixel that are shown
+
+
+class PixelHit(NamedTuple):
+    """A request for a pixel, as its table has it."""
+
+    id: str
+    pixel: str
+    at: datetime
+    verdict: str
+    reasons: list[str]
+    user_agent: str = ""
+    ip: str = ""
 
 
 class PixelSummary(NamedTuple):
@@ -58,7 +69,7 @@ def create_pixel(connection: sa.Connection, ring: tokens.KeyRing, name: str, at:
         raise NameTakenError(f"there is a pixel named {name!r} already")
     made = ids.new(at)
     token = ring.mint(Hole(Kind.OPEN), made, tokens.STANDALONE_PIXEL)
-    connection.execute(sa.insert(table), columns.row_values(Pixel(id=made, name=name, token=token, created_at=at)))
+    connection.execute(sa.insert(table), {"id": made, "name": name, "token": token, "created_at": at})
     return PixelSummary(made, name, token, at, HitCounts(), None)
 
 
@@ -91,7 +102,7 @@ def record_pixel_hit(connection: sa.Connection, hit: Hit) -> bool:
         user_agent=hit.user_agent,
         ip=hit.ip,
     )
-    connection.execute(sa.insert(hits), columns.row_values(row))
+    connection.execute(sa.insert(hits), row._asdict())
     return True
 
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from relay import ids, webhook_signatures
 from relay.config.webhook import WebhookConfig as Configured
-from relay.store.database import columns, notifications, tables, webhook_tables
+from relay.store.database import notifications, tables, webhook_tables
 from relay.store.database.deletion_steps import share_of
 from relay.store.database.webhook_tables import WebhookLogRow, WebhookRow
 from relay.store.webhooks import webhook_queue
@@ -66,7 +66,7 @@ def sync_from_config(connection: sa.Connection, webhooks: Sequence[Configured], 
         }
         if key not in known:
             row = WebhookRow(id=key, source=CONFIG, created_at=now, **said)
-            connection.execute(sa.insert(table), columns.row_values(row))
+            connection.execute(sa.insert(table), row._asdict())
         else:
             state = {"state": ON} if known.pop(key).state == GONE else {}
             connection.execute(sa.update(table).where(table.c.id == key).values(**said, **state))
@@ -87,7 +87,7 @@ def add_webhook(connection: sa.Connection, webhook: Configured, now: datetime, s
         source=source,
         created_at=now,
     )
-    connection.execute(sa.insert(webhook_tables.webhook), columns.row_values(row))
+    connection.execute(sa.insert(webhook_tables.webhook), row._asdict())
     return row
 
 

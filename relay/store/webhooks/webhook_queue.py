@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from relay.store.database import bulk_statement, columns, notifications, webhook_tables
+from relay.store.database import bulk_statement, notifications, webhook_tables
 from relay.store.database.webhook_tables import WebhookLogRow, WebhookQueueRow
 
 ALL = "*"
@@ -119,7 +119,7 @@ def record_webhook_attempt(
     """
     hook = webhook_tables.webhook
     its = hook.c.id == row.webhook
-    connection.execute(sa.insert(webhook_tables.webhook_log), columns.row_values(entry))
+    connection.execute(sa.insert(webhook_tables.webhook_log), entry._asdict())
     if is_success or entry.next_attempt_at is None:
         drop_request(connection, row)
     else:

@@ -1,13 +1,12 @@
 """Alembic's entry: runs the steps in the transaction that `relay.store.database.migrate` opened."""
 
 from alembic import context
-from sqlmodel import SQLModel
 
-from relay.store.database import indexes  # noqa: F401  fills the metadata
+from relay.store.database import columns, indexes  # noqa: F401  `indexes` fills the metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=SQLModel.metadata,
+    target_metadata=columns.metadata,
     render_as_batch=True,
 )
 context.run_migrations()
