@@ -11,7 +11,7 @@ full disks · `patterns` every pattern is linear · `fuzz` mutated input · `doc
 the table `floors`
 
 `conftest`, `waypost_server`, `fork_server` servers under test · `upstream`, `receiver`, `dns_server`,
-`postgresql_server`, `smtp_client` the world around them · `message_factory`, `spellings`, `user_agents`,
+`postgresql_server`, `sqlite_file`, `smtp_client` the world around them · `message_factory`, `spellings`, `user_agents`,
 `certificates` what they are given · `waiting` until something holds · `processor_time` limits of it
 
 `faketime` what each Python of `make later` begins with

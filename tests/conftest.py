@@ -11,9 +11,8 @@ import pytest
 from hypothesis import settings
 
 from relay.store.console import accounts
-from relay.store.database import engine, preparation
 from relay.store.store import Store
-from tests import postgresql_server
+from tests import postgresql_server, sqlite_file
 from tests.return_path.return_path_scene import scene as scene
 from tests.upstream import ScriptedUpstream
 from tests.waiting import MAX_WAIT_S
@@ -82,11 +81,22 @@ def postgresql() -> Callable[[], str]:
     return postgresql_server.make_database
 
 
+@pytest.fixture
+def postgresql_with_tables() -> Callable[[], str]:
+    """The same with the tables that a first start makes, and no rows."""
+    postgresql_server.server()
+    return postgresql_server.make_database_with_tables
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A store, of each kind of database."""
-    url = engine.database_url("", tmp_path) if request.param == "sqlite" else request.getfixturevalue("postgresql")()
-    preparation.prepare_database(url)
+    if request.param == "sqlite":
+        url = sqlite_file.make_database_with_tables(tmp_path)
+    else:
+        url = request.getfixturevalue("postgresql_with_tables")()
     one = Store(url, tmp_path)
     yield one
     one.close()
+    if request.param == "postgresql":
+        postgresql_server.drop_database(url)

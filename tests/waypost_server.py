@@ -1,12 +1,10 @@
 """Waypost itself, started as a user starts it: a real process, a real configuration, real sockets."""
 
-import atexit
 import contextlib
 import json
 import os
 import re
 import secrets
-import shutil
 import signal
 import smtplib
 import socket
@@ -14,7 +12,6 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -22,9 +19,9 @@ from typing import Any
 import httpx
 import sqlalchemy as sa
 
-from relay.store.database import engine, preparation
+from relay.store.database import engine
 from relay.store.database.engine import DATABASE_FILE
-from tests import postgresql_server
+from tests import postgresql_server, sqlite_file
 from tests.fork_server import ForkServer, Process
 from tests.postgresql_server import IS_POSTGRESQL
 from tests.waiting import MAX_WAIT_S, until
@@ -47,15 +44,6 @@ def free_port() -> int:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-
-
-@cache
-def _empty_database() -> Path:
-    folder = tempfile.mkdtemp(prefix="waypost-schema-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    path = Path(folder) / DATABASE_FILE
-    preparation.prepare_database(f"sqlite:///{path}")
-    return path
 
 
 class Waypost:
@@ -119,8 +107,7 @@ class Waypost:
         ):
             return
         data.mkdir(mode=0o700)
-        shutil.copyfile(_empty_database(), data / DATABASE_FILE)
-        (data / DATABASE_FILE).chmod(0o600)
+        sqlite_file.make_database_with_tables(data)
 
     def stop(self, timeout_s: float = MAX_WAIT_S) -> int:
         """SIGTERM; the exit status."""

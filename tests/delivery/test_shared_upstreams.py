@@ -15,9 +15,12 @@ RATE_PER_S, MAILS = 20, 60
 
 
 @pytest.fixture
-def nodes(postgresql: Callable[[], str], tmp_path: Path) -> Iterator[tuple[Waypost, Waypost, ScriptedUpstream]]:
+def nodes(
+    postgresql_with_tables: Callable[[], str], tmp_path: Path
+) -> Iterator[tuple[Waypost, Waypost, ScriptedUpstream]]:
     upstream = ScriptedUpstream()
-    tables = f'rate = "{RATE_PER_S}/s"\noutages = 1\n[database]\nurl = "{postgresql()}"\n[delivery]\nretry = ["1h"]\n'
+    url = postgresql_with_tables()
+    tables = f'rate = "{RATE_PER_S}/s"\noutages = 1\n[database]\nurl = "{url}"\n[delivery]\nretry = ["1h"]\n'
     first, second = (Waypost(tmp_path / name, upstream.port, tables) for name in ("first", "second"))
     first.cli("keys", "export", str(tmp_path / "sealed"), stdin=b"a long passphrase\n")
     second.cli("keys", "import", str(tmp_path / "sealed"), stdin=b"a long passphrase\n")

@@ -20,8 +20,8 @@ from relay.envelope import AcceptedMessage
 from relay.reply import Reply
 from relay.return_path import Purpose, ReturnToken
 from relay.store.console import accounts
-from relay.store.database import engine, preparation
 from relay.store.store import Store
+from tests import sqlite_file
 from tests.return_path.return_path_scene import DOMAIN
 from tests.smtp_client import connected
 from tests.upstream import ScriptedUpstream
@@ -187,8 +187,7 @@ def test_a_network_whose_reports_took_their_time_is_to_come_again(
         await reports.close()
         return said
 
-    url = engine.database_url("", tmp_path)
-    preparation.prepare_database(url)
+    url = sqlite_file.make_database_with_tables(tmp_path)
     with contextlib.closing(Store(url, tmp_path)) as opened:
         first, again, other, *ours = asyncio.run(run(opened))
     assert first.startswith(b"250 2.0.0") and other.startswith(b"250 2.0.0")

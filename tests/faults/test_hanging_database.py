@@ -70,8 +70,8 @@ Hang = Callable[[_DatabaseServer], AbstractContextManager[None]]
 
 
 @pytest.fixture
-def server(postgresql: Callable[[], str]) -> _DatabaseServer:
-    return _DatabaseServer(postgresql())
+def server(postgresql_with_tables: Callable[[], str]) -> _DatabaseServer:
+    return _DatabaseServer(postgresql_with_tables())
 
 
 def _tables(server: _DatabaseServer, sink: ScriptedUpstream, mode: str) -> str:

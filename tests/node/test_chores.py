@@ -39,7 +39,7 @@ class AlertingNodes(NamedTuple):
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AlertingNodes]:
     pytest.importorskip("apprise", reason="pip install 'waypost[alerts]'")
     postgresql_server.server()
-    url, folder = postgresql_server.make_database(), tmp_path_factory.mktemp("chores")
+    url, folder = postgresql_server.make_database_with_tables(), tmp_path_factory.mktemp("chores")
     with ScriptedUpstream() as upstream, receiving() as receiver, ExitStack() as stack:
         alerts = receiver.url.replace("http://", "json://") + "/alerts"
         tables = (

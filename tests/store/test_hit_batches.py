@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from relay import ids
 from relay.event_type import EventType
-from relay.store.database import preparation, roll_ups, tables
+from relay.store.database import roll_ups, tables
 from relay.store.database.delivery_rows import UnknownDeliveryError
 from relay.store.database.roll_up_tables import roll_up
 from relay.store.database.tables import Status
@@ -26,6 +26,7 @@ from relay.store.recipients.consent import ConsentChange
 from relay.store.store import Store
 from relay.store.tracking import hit_batches, hits, verdicts
 from relay.store.tracking.hit_facts import Hit
+from tests import sqlite_file
 from tests.message_factory import NOW, new_message
 from tests.user_agents import PHONE
 
@@ -105,8 +106,7 @@ def test_together_or_one_after_the_other_the_same_is_stored(tmp_path: Path, seed
     for together in (False, True):
         folder = tmp_path / str(together)
         folder.mkdir()
-        url = f"sqlite:///{folder / 'waypost.db'}"
-        preparation.prepare_database(url)
+        url = sqlite_file.make_database_with_tables(folder)
         opened = Store(url, folder)
         prepare(opened, new)
         record(opened, batches, together=together)

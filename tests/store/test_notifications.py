@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from relay.store.database import notifications, preparation
+from relay.store.database import notifications
 from relay.store.queue import deliveries
 from relay.store.store import Store
 from tests.message_factory import NOW, new_message
@@ -17,9 +17,8 @@ from tests.waypost_server import Waypost, html_mail
 
 
 @pytest.fixture
-def shared(postgresql: Callable[[], str], tmp_path: Path) -> Iterator[Store]:
-    url = postgresql()
-    preparation.prepare_database(url)
+def shared(postgresql_with_tables: Callable[[], str], tmp_path: Path) -> Iterator[Store]:
+    url = postgresql_with_tables()
     one = Store(url, tmp_path)
     yield one
     one.close()
@@ -66,9 +65,9 @@ def test_without_notifications_the_poll_is_as_often_as_before(opened: Store) -> 
 
 
 def test_a_message_sent_again_by_a_command_is_attempted_by_a_running_server(
-    postgresql: Callable[[], str], tmp_path: Path, upstream: ScriptedUpstream
+    postgresql_with_tables: Callable[[], str], tmp_path: Path, upstream: ScriptedUpstream
 ) -> None:
-    database = f'[database]\nurl = "{postgresql()}"\n[delivery]\nmode = "queued"\nretry = ["1h"]\n'
+    database = f'[database]\nurl = "{postgresql_with_tables()}"\n[delivery]\nmode = "queued"\nretry = ["1h"]\n'
     with Waypost(tmp_path, upstream.port, database) as relay:
         relay.send(html_mail(), "e451-4.3.0-n1+woken@example.com")
         assert relay.events("deferred", "e451-4.3.0-n1+woken@example.com")

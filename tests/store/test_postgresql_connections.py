@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from relay.store.database import engine, migrate, preparation, tables
+from relay.store.database import engine, migrate, tables
 from relay.store.store import Store
 from tests import postgresql_server
 from tests.message_factory import insert_messages, new_message
@@ -76,10 +76,9 @@ def test_a_server_that_takes_no_writes_any_more_is_left(postgresql: Callable[[],
     store.close()
 
 
-def test_octets_of_mail_are_stored_as_they_are(postgresql: Callable[[], str], tmp_path: Path) -> None:
+def test_octets_of_mail_are_stored_as_they_are(postgresql_with_tables: Callable[[], str], tmp_path: Path) -> None:
     """PostgreSQL took longer to compress a large mail than to store it."""
-    url = postgresql()
-    preparation.prepare_database(url)
+    url = postgresql_with_tables()
     store = Store(url, tmp_path)
     octets = b"a line that is easy to compress\r\n" * 10_000
     insert_messages(store, new_message("ann@example.com", octets=octets))

@@ -13,8 +13,6 @@ import sqlalchemy as sa
 
 from relay import ids
 from relay.event_type import EventType
-from relay.store.database import engine
-from relay.store.database.preparation import prepare_database
 from relay.store.database.tables import Status
 from relay.store.queue import deliveries, leases, outcomes
 from relay.store.queue.queue_facts import AttemptRecord, Outcome, OutcomesFact
@@ -24,6 +22,7 @@ from relay.store.tracking.hit_facts import Hit
 from relay.store.views import event_list, message_detail, queue_list, statistics
 from relay.store.views.event_list import EventSearch
 from relay.store.views.queue_list import QueueFilter
+from tests import sqlite_file
 from tests.message_factory import NOW, insert_messages, new_message
 
 _SCAN = re.compile(r"SCAN (message|delivery|attempt|event|content)\b")
@@ -31,8 +30,7 @@ _SCAN = re.compile(r"SCAN (message|delivery|attempt|event|content)\b")
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    url = engine.database_url("", tmp_path)
-    prepare_database(url)
+    url = sqlite_file.make_database_with_tables(tmp_path)
     one = Store(url, tmp_path)
     yield one
     one.close()

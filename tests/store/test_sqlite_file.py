@@ -12,8 +12,9 @@ import pytest
 import sqlalchemy as sa
 
 from relay.store import retention
-from relay.store.database import engine, preparation, sqlite_upkeep, tables
+from relay.store.database import engine, sqlite_upkeep, tables
 from relay.store.store import Store
+from tests import sqlite_file
 from tests.waiting import until
 
 BOUND = 1 << 20
@@ -26,8 +27,7 @@ pytestmark = pytest.mark.sqlite
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A store whose write-ahead log may have 1 MB."""
     monkeypatch.setattr(engine, "MAX_LOG_OCTETS", BOUND)
-    url = engine.database_url("", tmp_path)
-    preparation.prepare_database(url)
+    url = sqlite_file.make_database_with_tables(tmp_path)
     one = Store(url, tmp_path)
     yield one
     one.close()

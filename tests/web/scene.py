@@ -5,12 +5,10 @@ import contextlib
 import logging
 import re
 import socket
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -27,13 +25,13 @@ from relay.node import maintenance
 from relay.rewrite.pixel import GIF, PNG
 from relay.store import store
 from relay.store.console import accounts
-from relay.store.database import identities, preparation, tables
+from relay.store.database import identities, tables
 from relay.store.database.rows import Delivery, Message
 from relay.store.database.tables import Status
 from relay.store.queue import deliveries as queue
 from relay.store.queue import queue_facts
 from relay.store.tracking import hit_facts, hits
-from tests import postgresql_server
+from tests import postgresql_server, sqlite_file
 from tests.postgresql_server import IS_POSTGRESQL
 from tests.waiting import until
 from tests.waypost_server import free_port
@@ -48,14 +46,6 @@ T = TypeVar("T")
 NAME, PASSWORD = "ann", "correct horse"
 URL = b"https://shop.example/a?b=1&c=%7Bx%7D"
 MAIL = b"From: app@example.com\r\nTo: you@example.com\r\nSubject: Hello\r\n\r\nHello.\r\n"
-
-
-@cache
-def _empty_database() -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "waypost.db"
-        preparation.prepare_database(f"sqlite:///{path}")
-        return path.read_bytes()
 
 
 async def fetch_nothing(url: str) -> bytes:
@@ -91,8 +81,7 @@ class Scene:
             url = postgresql_server.make_database_with_tables()
             weakref.finalize(self, postgresql_server.drop_database, url).atexit = False
         else:
-            (folder / "waypost.db").write_bytes(_empty_database())
-            url = f"sqlite:///{folder / 'waypost.db'}"
+            url = sqlite_file.make_database_with_tables(folder)
         self.folder, self.database_url, self._replays = folder, url, replays
         self.ring = tokens.open_key_ring(folder / "keys.json")
         privacy = self.config.privacy

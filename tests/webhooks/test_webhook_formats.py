@@ -24,7 +24,6 @@ from relay.config.webhook import WebhookConfig as Configured
 from relay.delivery.webhooks import smtp_reply
 from relay.delivery.webhooks.sender import WebhookSender
 from relay.event_type import EventType
-from relay.store.database import engine, preparation
 from relay.store.database.tables import Status
 from relay.store.queue import deliveries, late_reports, outcomes
 from relay.store.queue.late_reports import LateReport
@@ -33,6 +32,7 @@ from relay.store.store import Store
 from relay.store.tracking import hits
 from relay.store.tracking.hit_facts import Hit
 from relay.store.webhooks import endpoints
+from tests import sqlite_file
 from tests.message_factory import new_message
 from tests.receiver import Arrived, Receiver, receiving
 from tests.user_agents import PHONE
@@ -83,8 +83,7 @@ class MessageHistory:
     """One message to Ann, and all that can happen to it, told in one format."""
 
     def __init__(self, folder: Path, receiver: Receiver, format_: str, **more: object) -> None:
-        preparation.prepare_database(engine.database_url("", folder))
-        self.store = Store(engine.database_url("", folder), folder)
+        self.store = Store(sqlite_file.make_database_with_tables(folder), folder)
         self.ring = tokens.open_key_ring(folder / "keys.json")
         self.receiver, self.format, self.at = receiver, format_, NOW
         url = receiver.url.replace("://", "://ann:secret@") + f"/{format_}/ok"

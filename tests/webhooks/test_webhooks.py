@@ -12,11 +12,11 @@ from relay.config.schema import Config
 from relay.config.webhook import WebhookConfig as Configured
 from relay.delivery.webhooks.request import next_attempt
 from relay.delivery.webhooks.sender import WebhookSender
-from relay.store.database import engine, webhook_tables
+from relay.store.database import webhook_tables
 from relay.store.database.identities import IdentityPolicy
-from relay.store.database.preparation import prepare_database
 from relay.store.store import Store
 from relay.store.webhooks import endpoints, webhook_queue
+from tests import sqlite_file
 from tests.message_factory import count_rows, insert_messages, new_message
 from tests.receiver import Receiver, receiving
 from tests.waiting import until_async
@@ -210,8 +210,7 @@ def test_two_machines_tell_each_event_once_and_in_order(scene: WebhookScene, rec
 
 
 def test_where_people_are_veiled_a_webhook_and_its_log_name_nobody(receiver: Receiver, tmp_path: Path) -> None:
-    prepare_database(engine.database_url("", tmp_path))
-    one = Store(engine.database_url("", tmp_path), tmp_path, IdentityPolicy("pseudonymous", bytes(32)))
+    one = Store(sqlite_file.make_database_with_tables(tmp_path), tmp_path, IdentityPolicy("pseudonymous", bytes(32)))
     scene = WebhookScene(one, tmp_path)
     hook = scene.hook(f"{receiver.url}/veiled/ok", format="sendgrid", events=["accepted"])
     insert_messages(one, new_message("ann@example.com", "bob@example.com"))  # both still wait
