@@ -1,5 +1,6 @@
 """Servers that many tests share: one of each kind for a test process."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -30,6 +31,9 @@ for _what in ("connect", "read", "write", "pool"):
 httpx._transports.default.create_ssl_context = cache(httpx._config.create_ssl_context)  # type: ignore[attr-defined]
 # Passwords took another twentieth; what is written down says how dear it was to make, so that both kinds are read.
 accounts._HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+# Modules and tests stay in memory to the end: each full collection of garbage looked at them, for a fifth of the
+# suite's processor time.
+gc.disable()
 _LONG = ("tests/web/test_api_schema.py", "tests/web/test_browser.py", "tests/faults/")  # the longest of all first
 # Hypothesis lets nobody change a test's settings from outside; this is where it looks them up.
 _SETTINGS = "_hypothesis_internal_use_settings"
@@ -49,6 +53,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         test = getattr(item, "obj", None)
         if own := getattr(test, _SETTINGS, None):
             setattr(test, _SETTINGS, settings(own, max_examples=factor * own.max_examples, derandomize=False))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """What is in memory before the first test is no garbage; what tests leave is looked for seldom."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 10)
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
