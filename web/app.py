@@ -64,11 +64,12 @@ def make_tracking_app(
     Under both, because a proxy in front may pass that path on or strip it. `roots` are the certificate authorities that
     may certify Amazon; None: those that the system trusts.
     """
-    renderer = rendering.recipient_renderer(configured_sender(config.unsubscribe))
+    sender = configured_sender(config.unsubscribe)
+    renderer = rendering.recipient_renderer(sender)
     hits = HitRecorder(config, store)
     reader = TokenReader(config, ring, renderer)
     opens_and_clicks = TrackingEndpoints(store, reader, hits)
-    unsubscribe = UnsubscribeEndpoint(config, store, reader, hits, renderer)
+    unsubscribe = UnsubscribeEndpoint(config, store, reader, hits, renderer, sender)
     routes: list[BaseRoute] = [
         Route("/o/{name:path}", opens_and_clicks.answer_pixel),
         Route("/c/{token:path}", opens_and_clicks.answer_click),

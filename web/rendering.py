@@ -7,6 +7,7 @@ policy allows by its hash, so that one request is enough.
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ STATIC = Path(__file__).parent / "static"
 _TEMPLATES = Path(__file__).parent / "templates"
 _BASE_POLICY = "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
+_ANGLE_ADDRESS = re.compile(r"<([^<>@]*+@[^<>]*+)>")  # not the `<` of a name such as `Ann <3`
 _MAX_NAME = 100  # characters of a sender's name, and of the domain
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
@@ -39,10 +41,9 @@ class SenderIdentity(NamedTuple):
 
     def or_author(self, author: str) -> "SenderIdentity":
         """With the domain of a message's author, and the author's name where no other is configured."""
-        name, has_name, mailbox = author.rpartition("<")
-        given = name.strip().strip('"').strip() if has_name else ""
-        domain = mailbox.partition(">")[0].rpartition("@")[2].strip().lower()
-        return self._replace(name=self.name or given[:_MAX_NAME], domain=domain[:_MAX_NAME])
+        name, mailbox = split_author(author)
+        domain = mailbox.rpartition("@")[2].strip().lower() if "@" in mailbox else ""
+        return self._replace(name=self.name or name[:_MAX_NAME], domain=domain[:_MAX_NAME])
 
 
 class TemplateRenderer:
@@ -172,8 +173,14 @@ def format_size(octets: int) -> str:
 
 def author_name(author: str) -> str:
     """The name that a list shows: the display name of `Ann <ann@example.com>`, else the whole value."""
-    name = author.partition("<")[0].strip().strip('"').strip()
-    return name or author
+    return split_author(author)[0] or author
+
+
+def split_author(author: str) -> tuple[str, str]:
+    """The display name and the address of `Ann <ann@example.com>`, of several authors the first one's. Without an
+    address in angle brackets there is no name."""
+    found = _ANGLE_ADDRESS.search(author)
+    return (author[: found.start()].strip().strip('"').strip(), found[1]) if found else ("", author)
 
 
 def format_count(count: int, singular: str, plural: str = "") -> str:

@@ -16,6 +16,7 @@ from relay.store import store
 from relay.store.recipients import consent, suppressions
 from tests.waiting import until
 from tests.web.scene import Scene
+from web import rendering
 from web.public.unsubscribe import mask_recipient
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
@@ -47,6 +48,22 @@ def test_the_page_says_who_sends_as_the_mail_does(scene: Scene) -> None:
     assert "<b>Shop &lt;i&gt;</b> <span>shop.example</span>" in page and "news@" not in page and "<img" not in page
     bare = scene.http.get(scene.path(Kind.UNSUBSCRIBE, scene.file("bare@example.com", author="news@shop.example"))).text
     assert "<span>shop.example</span>" in bare and "<b>" not in bare
+
+
+@pytest.mark.parametrize(
+    ("author", "name", "domain"),
+    [
+        ("Ann <3 Seeds <ann@shop.example>", "Ann <3 Seeds", "shop.example"),
+        ('"Ann <3" <ann@Shop.example>', "Ann <3", "shop.example"),
+        ("Ann <ann@shop.example>, Bob <bob@other.example>", "Ann", "shop.example"),
+        ("ann@shop.example", "", "shop.example"),
+        ("<ann@shop.example>", "", "shop.example"),
+        ("undisclosed <>", "", ""),
+    ],
+)
+def test_console_and_public_pages_split_an_author_alike(author: str, name: str, domain: str) -> None:
+    assert rendering.SenderIdentity("").or_author(author) == rendering.SenderIdentity(name, domain)
+    assert rendering.author_name(author) == (name or author)
 
 
 def test_name_logo_and_titles_of_streams_are_the_configured_ones(tmp_path: Path) -> None:

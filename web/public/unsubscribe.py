@@ -59,10 +59,16 @@ class UnsubscribeEndpoint:
     """The endpoints under `/u/`."""
 
     def __init__(
-        self, config: Config, store: Store, reader: TokenReader, hits: HitRecorder, renderer: TemplateRenderer
+        self,
+        config: Config,
+        store: Store,
+        reader: TokenReader,
+        hits: HitRecorder,
+        renderer: TemplateRenderer,
+        sender: SenderIdentity,
     ) -> None:
         self._exempt = config.unsubscribe.exempt
-        self._sender = configured_sender(config.unsubscribe)
+        self._sender = sender
         self._titles = {one.stream: one.title for one in config.unsubscribe.title}
         self._keep_events = config.privacy.keep_events
         self._store = store
