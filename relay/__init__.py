@@ -9,8 +9,8 @@ The map, by floor (a module imports only downwards; `tests/test_floors.py` holds
 1  `rewrite` octets in, edits out · `bounce` replies in, verdicts out · `store` the database and its journal
 0  what all of these use:
    - mail: `mime` messages as spans · `edits` spans and holes · `address` paths and mailboxes · `domain_names` every
-     spelling of a name · `envelope` of a transaction · `reply` of an SMTP server · `return_path` VERP ·
-     `suppression_reason` the list of reasons
+     spelling of a name · `envelope` of a transaction · `reply` of an SMTP server · `conversation` with an SMTP server ·
+     `return_path` VERP · `suppression_reason` the list of reasons
    - tracking: `tokens` of tracking URLs · `token_payload` how they are packed · `attribution` who made a hit ·
      `event_type` the list of events · `hit_verdict` the list of verdicts · `webhook_format` the list of formats ·
      `webhook_signatures` how requests are signed

@@ -1,6 +1,7 @@
 """SMTP out: queue, upstreams, attempts, retries, notices to the sender, signatures.
 
 - `test_delivery` inline and queued mode: whose reply the app gets, what is stored, what is retried
+- `test_conversations` what is kept of attempts that failed
 - `test_transaction` MAIL to the dot, with scripted servers of several kinds
 - `test_upstreams` the choice of upstream and connection, and whose credentials are used
 - `test_upstream_greeting` connection, greeting and EHLO

@@ -20,7 +20,7 @@ from relay.store.database import indexes as index_metadata
 from relay.store.database.roll_up_tables import roll_up
 from relay.store.database.tables import Status
 from relay.store.facts import FACTS
-from relay.store.queue.queue_facts import Outcome, OutcomesFact
+from relay.store.queue.queue_facts import AttemptRecord, Outcome, OutcomesFact
 from relay.store.recipients import consent
 from relay.store.store import Store
 from relay.store.tracking import verdicts
@@ -109,6 +109,31 @@ def test_the_events_of_an_earlier_database_are_counted(earlier: sa.Engine) -> No
         assert roll_up_rebuild.rebuild_next_hours(connection, None) == (len(happened), None, True)
     with earlier.begin() as connection:
         assert _count_rows(connection) == found, "as a rebuild counts them"
+
+
+def test_an_attempt_of_an_earlier_database_has_no_conversation(earlier: sa.Engine) -> None:
+    row = """INSERT INTO attempt (message, number, at, upstream, phase, code, status, text, took_ms, rule, uncertain)
+    VALUES ('m', 0, 1, 'up', 'rcpt', 550, '5.1.1', 'no such user', 3, '', false)"""
+    with earlier.begin() as connection:
+        connection.exec_driver_sql(row)
+    migrate.upgrade_schema(earlier)
+    with earlier.begin() as connection:
+        kept = sa.select(tables.attempt.c.text, tables.attempt.c.conversation)
+        assert [tuple(one) for one in connection.execute(kept)] == [("no such user", "")]
+
+
+def test_an_outcome_in_an_earlier_journal_has_no_conversation(opened: Store) -> None:
+    attempt = AttemptRecord("up", "rcpt", 451, "4.7.1", "later", 3)
+    one = new_message("ann@example.com")
+    one = one._replace(outcomes=[Outcome("e", 0, "ann@example.com", Status.DEFERRED, NOW, attempt=attempt)])
+    message, octets, deliveries, [outcome], *rest = json.loads(FACTS["new_message"].adapter.dump_json(one))
+    [at] = [n for n, value in enumerate(outcome) if isinstance(value, list)]
+    assert outcome[at].pop() == ""
+    line = b"new_message " + json.dumps([message, octets, deliveries, [outcome], *rest]).encode()
+    stays = opened.writer.submit(lambda connection: opened.journal.apply_lines(connection, [line])).result(60)
+    assert stays == ([], [])
+    with opened.connect() as connection:
+        assert connection.scalar(sa.select(tables.attempt.c.text).where(tables.attempt.c.conversation == "")) == "later"
 
 
 def _count_rows(connection: sa.Connection) -> set[tuple[object, ...]]:

@@ -206,6 +206,20 @@ def test_bounces_are_counted_by_domain_and_category(scene: Scene, api: ApiClient
     assert by_category == {"user_unknown": 3, "mailbox_full": 1}
 
 
+def test_one_message_has_its_conversations_and_a_list_has_none(scene: Scene, api: ApiClient) -> None:
+    lines = "0 * connecting to 127.0.0.1:1\n3 > MAIL FROM:<a@b.example>\n9 < 451 4.7.1 come back later"
+    later = AttemptRecord("primary", "mail", 451, "4.7.1", "come back later", 9, conversation=lines)
+    message = scene.file("said@example.com", status=Status.DEFERRED, attempt=later)
+    [attempt] = api.get(f"/messages/{message}")["deliveries"][0]["attempts"]
+    assert attempt["conversation"] == [
+        {"ms": 0, "by": None, "text": "connecting to 127.0.0.1:1"},
+        {"ms": 3, "by": "waypost", "text": "MAIL FROM:<a@b.example>"},
+        {"ms": 9, "by": "upstream", "text": "451 4.7.1 come back later"},
+    ]
+    [listed] = api.items("/messages", recipient="said@example.com")
+    assert listed["deliveries"][0]["attempts"] == [attempt | {"conversation": []}]
+
+
 def test_suppressions_are_found_by_each_filter(scene: Scene, api: ApiClient) -> None:
     now = datetime.now(UTC)
     entries = [

@@ -3,6 +3,7 @@
 Always: what came in mail is shown as text; a secret is shown to nobody.
 """
 
+import html
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -93,6 +94,56 @@ def test_bounces_are_listed_by_reason_with_advice_and_the_literal_reply(scene: S
     assert f'href="/messages/{message}"' in page
     assert "no such user" in browser.get("/bounces?stream=news").text
     assert "Nothing bounced" in browser.get("/bounces?stream=nosuch&span=1d").text
+
+
+def test_a_message_shows_what_was_said_on_both_legs(scene: Scene, browser: httpx.Client) -> None:
+    lines = f"0 * connecting to 127.0.0.1:1\n31 < 220 mx {EVIL}\n1040 > RCPT TO:<no@example.com>\n1055 < 550 5.1.1 no"
+    failed = AttemptRecord("primary", "rcpt", 550, "5.1.1", "no", 1060, conversation=lines)
+    plan = r'{"drafts":[[0,0,["Received: from app.test ([192.0.2.7])\r\n\tby relay"],"above"]]}'
+    kept: dict[str, Any] = {"plan": plan, "client": "192.0.2.7 billing ESMTPSA", "reverse_path": "app@sender.test"}
+    message = scene.file("no@example.com", status=Status.BOUNCED, attempt=failed, **kept)
+    page = browser.get(f"/messages/{message}").text
+    assert EVIL not in page and "sandbox" not in page
+    upstream, client = (
+        conversation_in(found) for found in re.findall(r'<ol class="conversation">.*?</ol>', page, re.S)
+    )
+    assert (
+        upstream[0] == "0 ms · connecting to 127.0.0.1:1" and upstream[2] == "1,040 ms → sent: RCPT TO:<no@example.com>"
+    )
+    assert upstream[3] == "1,055 ms ← received: 550 5.1.1 no" and "As it was said" in page
+    assert client[:5] == [
+        "· from 192.0.2.7",
+        "→ sent: EHLO app.test",
+        "· with TLS",
+        "· signed in as billing",
+        "→ sent: MAIL FROM:<app@sender.test>",
+    ]
+    assert client[-1].endswith("← received: 550 5.1.1 no (the upstream’s, passed on)")
+
+
+def test_a_delivered_message_has_a_conversation_from_what_is_kept(scene: Scene, browser: httpx.Client) -> None:
+    kept: dict[str, Any] = {"client": "192.0.2.7 ESMTP", "reverse_path": "app@sender.test"}
+    page = browser.get(f"/messages/{scene.file('yes@example.com', octets=b'x' * 12_345, **kept)}").text
+    upstream, client = (
+        conversation_in(found) for found in re.findall(r'<ol class="conversation">.*?</ol>', page, re.S)
+    )
+    assert upstream == [
+        "· to 127.0.0.1:1 without TLS, as it is configured now",
+        "→ sent: MAIL FROM:<app@sender.test>",
+        "→ sent: RCPT TO:<yes@example.com>",
+        "→ sent: DATA",
+        "→ sent: [the mail, from 12,345 octets, and the dot]",
+        "120 ms ← received: 250 2.0.0 queued as 1A2B",
+    ]
+    assert "→ sent: EHLO …" in client and "· without TLS" in client and "As it was said" not in page
+    resent = scene.file("again@example.com", client="resent 06h1 by ann")
+    assert "Conversation with the client" not in browser.get(f"/messages/{resent}").text
+
+
+def conversation_in(markup: str) -> list[str]:
+    """The lines of a conversation, as text."""
+    rows = re.findall(r"<li.*?</li>", markup, re.DOTALL)
+    return [" ".join(html.unescape(re.sub(r"<[^>]+>", " ", row)).split()) for row in rows]
 
 
 def test_links_are_listed_by_the_clicks_of_people(scene: Scene, browser: httpx.Client) -> None:

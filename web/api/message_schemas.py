@@ -21,6 +21,12 @@ class LinkObject(AnswerObject):
     clicks: LinkClicksObject
 
 
+class ConversationLineObject(AnswerObject):
+    ms: int = Field(description="since the connection was begun")
+    by: Literal["waypost", "upstream"] | None = Field(description="null: what happened, and nobody said")
+    text: str = Field(description="a command or a line of a reply; never the mail or credentials")
+
+
 class AttemptObject(AnswerObject):
     at: AwareDatetime
     upstream: str
@@ -31,6 +37,9 @@ class AttemptObject(AnswerObject):
     ms: int
     rule: str = Field(description="the rule that decided what the reply means")
     uncertain: bool = Field(description="no reply came after the dot: the mail may have arrived")
+    conversation: list[ConversationLineObject] = Field(
+        description="what was said with the upstream: only in GET messages/ID, of attempts that did not deliver"
+    )
 
 
 class DeliveryObject(AnswerObject):

@@ -143,4 +143,4 @@ def _read_page(connection: sa.Connection, search: MessageSearch, limit: int, bef
 
 def _read_one(connection: sa.Connection, message_id: str) -> MessageDetail | None:
     found = message_detail.read_messages(connection, [message_id], max_deliveries=message_detail.MAX_DELIVERIES)
-    return found[0] if found else None
+    return message_detail.add_conversations(connection, found[0]) if found else None

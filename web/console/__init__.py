@@ -5,6 +5,7 @@
 - `attention` what needs an operator
 - `message_pages` messages
 - `message_export` messages as CSV and JSON
+- `conversations` a message's SMTP conversations
 - `delivery_states` states in words
 - `suppression_pages` who gets no mail
 - `queue_pages` what waits

@@ -33,6 +33,7 @@ from relay.store.views.message_detail import MessageDetail
 from relay.store.views.search_query import MessageSearch
 from web import audited
 from web.console import delivery_states, message_export, page_filters, queue_pages, sign_in
+from web.console.conversations import ConversationReader
 from web.console.page_filters import PageFilters
 
 _PAGE_ROWS = 50
@@ -52,6 +53,7 @@ class MessagePages:
 
     def __init__(self, config: Config, store: Store, page: Callable[..., Response]) -> None:
         self._store = store
+        self._conversations = ConversationReader(config)
         self._render_page = page
 
     def routes(self) -> list[BaseRoute]:
@@ -151,6 +153,10 @@ class MessagePages:
             asked=asked,
             is_found=found.is_found,
             statuses=found.statuses,
+            conversations={
+                one.number: self._conversations.of_attempts(found.detail, one) for one in found.detail.deliveries
+            },
+            client_conversation=self._conversations.of_client(found.detail, found.client_name),
             states={one.number: delivery_states.describe_state(one) for one in found.detail.deliveries},
             entries={
                 who: [
@@ -199,6 +205,7 @@ class _ReadMessage(NamedTuple):
     detail: MessageDetail
     is_found: bool  # it has such deliveries; else any are shown
     statuses: dict[Status, int]
+    client_name: str  # in its EHLO
 
 
 def _read_asked_deliveries(request: Request) -> _AskedDeliveries:
@@ -217,7 +224,11 @@ def _read_message(connection: sa.Connection, message: str, asked: _AskedDeliveri
         return None
     by_number = {one.number: one for one in detail.deliveries}
     detail = detail._replace(deliveries=[by_number[number] for number in numbers if number in by_number])
-    return _ReadMessage(detail, is_found, message_detail.count_statuses(connection, message))
+    statuses, client_name = (
+        message_detail.count_statuses(connection, message),
+        message_detail.find_client_name(connection, message),
+    )
+    return _ReadMessage(detail, is_found, statuses, client_name)
 
 
 def _read_chosen(form: FormData) -> list[str]:

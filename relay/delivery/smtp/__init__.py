@@ -11,5 +11,6 @@
 - `helo_name` our name in EHLO
 - `protocol` octets out, replies in
 - `negotiation` what a mail needs against what is offered
+- `conversation_record` what is said, for attempts that do not deliver
 - `transaction` MAIL, RCPT, DATA to the dot, and the replies
 """

@@ -22,11 +22,12 @@ class AttemptResult(NamedTuple):
     uncertain: bool = False  # everything was sent and no reply came: the mail may have arrived
     upstream_sends_dsn: bool = False  # the upstream offers DSN and reports success itself (RFC 3461)
     nothing_tried: bool = False  # the reason was known before, and no connection was made
+    conversation: str = ""  # `relay.conversation`; of an attempt that did not deliver
 
     def from_upstream(self, name: str, took_ms: int) -> "AttemptResult":
         """The same, as the upstream of that name returns it."""
-        phase, reply, _, _, *rest = self
-        return AttemptResult(phase, reply, name, took_ms, *rest)
+        phase, reply, _, _, uncertain, sends_dsn, nothing_tried, conversation = self
+        return AttemptResult(phase, reply, name, took_ms, uncertain, sends_dsn, nothing_tried, conversation)
 
     @property
     def is_outage(self) -> bool:

@@ -15,6 +15,7 @@ from relay import reply as replies
 from relay.bounce.classify import Phase
 from relay.config import smtp
 from relay.delivery.smtp import helo_name
+from relay.delivery.smtp.conversation_record import HandshakeRecord, RecordedSmtp
 from relay.delivery.smtp.protocol import SmtpClientProtocol
 from relay.envelope import Login
 from relay.reply import Reply
@@ -26,11 +27,12 @@ _MECHANISMS = ("plain", "login", "cram-md5")  # in this order: under TLS none is
 class UnreachableError(Exception):
     """No transaction with the upstream is possible: the phase, and its reply. Code 0: there was no reply."""
 
-    def __init__(self, phase: Phase, reply: Reply, *, nothing_tried: bool = False) -> None:
+    def __init__(self, phase: Phase, reply: Reply, *, nothing_tried: bool = False, conversation: str = "") -> None:
         super().__init__(f"{phase}: {reply}")
         self.phase = phase
         self.reply = reply
         self.nothing_tried = nothing_tried  # the reason was known before, and no connection was made
+        self.conversation = conversation  # up to there
 
 
 class Connector:
@@ -45,10 +47,11 @@ class Connector:
         """A connection that is ready for MAIL, logged in with those credentials; without any, with the
         configured ones if there are some. Raises UnreachableError."""
         phase = Phase.CONNECT
-        client: aiosmtplib.SMTP | None = None
+        client: RecordedSmtp | None = None
+        record = HandshakeRecord(asyncio.get_running_loop().time)
         try:
             tls = self._tls_context()
-            client = self._make_client(tls)
+            client = self._make_client(tls, record)
             await self._connect(client)
             phase = Phase.HELO
             name = await helo_name.ehlo_name(self._hostname, client.transport)
@@ -57,24 +60,30 @@ class Connector:
                 phase = Phase.CONNECT
                 if not client.supports_extension("starttls"):
                     raise UnreachableError(phase, Reply(0, "", "the upstream offers no STARTTLS"))
-                await client.starttls(tls_context=tls)
+                await _start_tls(client, tls)
                 phase = Phase.HELO
                 await _say_ehlo(client, name)
             phase = Phase.AUTH
             await self._log_in(client, login)
             return _take_over_transport(client)
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-            if client:
-                client.close()
-            raise UnreachableError(phase, _reply(error)) from error
+            _close(client)
+            reply = _reply(error)
+            if not reply.code:
+                record.note(reply.text)
+            raise UnreachableError(phase, reply, conversation=record.to_text()) from error
+        except UnreachableError as error:
+            _close(client)
+            record.note(error.reply.text)
+            error.conversation = record.to_text()
+            raise
         except BaseException:
-            if client:
-                client.close()
+            _close(client)
             raise
 
-    def _make_client(self, tls: ssl.SSLContext | None) -> aiosmtplib.SMTP:
+    def _make_client(self, tls: ssl.SSLContext | None, record: HandshakeRecord) -> RecordedSmtp:
         settings = self._settings
-        return aiosmtplib.SMTP(
+        client = RecordedSmtp(
             hostname=settings.address.host,
             port=settings.address.port,
             local_hostname=self._hostname,
@@ -83,21 +92,29 @@ class Connector:
             tls_context=tls,
             timeout=settings.connect_timeout.total_seconds(),
         )
+        client.record = record
+        return client
 
-    async def _connect(self, client: aiosmtplib.SMTP) -> None:
+    async def _connect(self, client: RecordedSmtp) -> None:
         """To the end of the greeting. Servers that delay spammers greet after half a minute and more, and RFC 5321
         §4.5.3.2.1 gives them five; a connection that does not come about has less time."""
         settings = self._settings
+        client.record.begin(str(settings.address))
         connecting = asyncio.ensure_future(client.connect(timeout=settings.greeting_timeout.total_seconds()))
         try:
             await asyncio.wait({connecting}, timeout=settings.connect_timeout.total_seconds())
             if not connecting.done() and client.transport is None:
                 raise aiosmtplib.SMTPConnectTimeoutError("no connection")
-            await connecting
+            greeting = await connecting
+        except aiosmtplib.SMTPResponseException as refusal:
+            client.record.record_reply(refusal.code, refusal.message)
+            raise
         finally:
             if not connecting.done():
                 connecting.cancel()
                 await asyncio.gather(connecting, return_exceptions=True)
+        client.record.note(_describe_connection(client))
+        client.record.record_reply(greeting.code, greeting.message)
 
     def _tls_context(self) -> ssl.SSLContext | None:
         if self._settings.tls != "off" and self._tls is None:
@@ -140,11 +157,35 @@ def _auth_method(client: aiosmtplib.SMTP, name: str) -> Callable[..., Awaitable[
     }[name]
 
 
-def _take_over_transport(client: aiosmtplib.SMTP) -> SmtpClientProtocol:
+def _take_over_transport(client: RecordedSmtp) -> SmtpClientProtocol:
     transport = client.transport
     if transport is None or transport.is_closing():
         raise aiosmtplib.SMTPServerDisconnected("connection lost")
-    return SmtpClientProtocol(cast(asyncio.Transport, transport), client.esmtp_extensions)
+    return SmtpClientProtocol(cast(asyncio.Transport, transport), client.esmtp_extensions, client.record)
+
+
+async def _start_tls(client: RecordedSmtp, tls: ssl.SSLContext | None) -> None:
+    client.record.record_command(b"STARTTLS")
+    try:
+        reply = await client.starttls(tls_context=tls)
+    except aiosmtplib.SMTPResponseException as refusal:
+        client.record.record_reply(refusal.code, refusal.message)
+        raise
+    client.record.record_reply(reply.code, reply.message)
+    client.record.note(_describe_connection(client))
+
+
+def _describe_connection(client: RecordedSmtp) -> str:
+    if client.transport is None:
+        return "connected"
+    peer, tls = map(client.transport.get_extra_info, ("peername", "ssl_object"))
+    host = f"[{peer[0]}]:{peer[1]}" if peer and ":" in peer[0] else f"{peer[0]}:{peer[1]}" if peer else "the upstream"
+    return f"connected to {host}" + (f", {tls.version()}, {tls.cipher()[0]}" if tls else "")
+
+
+def _close(client: RecordedSmtp | None) -> None:
+    if client:
+        client.close()
 
 
 async def _say_ehlo(client: aiosmtplib.SMTP, name: str) -> None:

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from relay import reply as replies
 from relay.deadline import NEVER, Deadline
+from relay.delivery.smtp.conversation_record import MAX_RECEIVED, ExchangeItem, HandshakeRecord
 from relay.reply import Reply
 
 MAX_REPLY = 1 << 16  # octets, all lines together
@@ -36,10 +37,14 @@ class ConnectionLostError(Exception):
 class SmtpClientProtocol(asyncio.Protocol):
     """One connection, used for one mail at a time."""
 
-    def __init__(self, transport: asyncio.Transport, extensions: Mapping[str, str]) -> None:
+    def __init__(self, transport: asyncio.Transport, extensions: Mapping[str, str], handshake: HandshakeRecord) -> None:
         self.needs_reset = False  # a transaction was begun on it and not ended
         self.last_activity_s = asyncio.get_running_loop().time()  # when octets were last received or sent
         self.deadline = NEVER  # of the event loop's clock; no read or write lasts beyond it
+        self.handshake = handshake
+        self.exchange: list[ExchangeItem] = []  # of the present transaction, with `record_sent` of what was sent
+        self.mails_begun = 0
+        self._recordable = MAX_RECEIVED  # octets
         self._transport = transport
         # What each mail asks for.
         self.is_pipelined, self.has_8bit, self.has_utf8, self.has_size, self.has_dsn = (
@@ -66,6 +71,15 @@ class SmtpClientProtocol(asyncio.Protocol):
         if self._end_reason or self._transport.is_closing():
             raise ConnectionLostError(self._end_reason or "connection lost")
         self._transport.write(octets)
+
+    def begin_exchange(self) -> None:
+        """Forgets what was recorded of the transaction before."""
+        self.exchange, self._recordable = [], MAX_RECEIVED
+        self.mails_begun += 1
+
+    def record_sent(self, octets: bytes, mail_octets: int = 0) -> None:
+        """Records commands that were written, or that a mail of so many octets was."""
+        self.exchange.append(ExchangeItem(self._loop.time(), True, octets, mail_octets))
 
     async def transfer(self, octets: bytes, timeout_s: float) -> None:
         """Sends all octets; the last ones may still be in the buffer. `timeout_s` is for each block. Raises
@@ -128,6 +142,9 @@ class SmtpClientProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
+        if self._recordable > 0:
+            self._recordable -= len(data)
+            self.exchange.append(ExchangeItem(self._loop.time(), False, data))
         if len(self._buffer) > 4 * MAX_REPLY:
             self._transport.abort()
         self._wake()

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from relay.bounce.classify import Phase
-from relay.delivery.smtp import negotiation
+from relay.delivery.smtp import conversation_record, negotiation
 from relay.delivery.smtp.attempt_result import AttemptResult
 from relay.delivery.smtp.negotiation import OutgoingMail
 from relay.delivery.smtp.protocol import ConnectionLostError, SmtpClientProtocol
@@ -41,6 +41,7 @@ async def send(client: SmtpClientProtocol, mail: OutgoingMail) -> list[AttemptRe
     Raises TransactionBrokenError when the connection fails on the way; after the dot, the mail may have arrived.
     """
     prepared = await negotiation.prepare(client, mail)
+    client.begin_exchange()
     transaction = _Transaction(client, prepared)
     try:
         if not all(transaction.results):
@@ -51,8 +52,9 @@ async def send(client: SmtpClientProtocol, mail: OutgoingMail) -> list[AttemptRe
             is_sent = transaction.is_sent
             after = " after the message was sent; it may have arrived" if is_sent else ""
             reply = Reply(0, "", f"{lost}{after}")
-            raise TransactionBrokenError(transaction.complete_results(reply, uncertain=is_sent)) from lost
-    return transaction.complete_results(Reply(0, "", ""))
+            results = transaction.complete_results(reply, uncertain=is_sent)
+            raise TransactionBrokenError(transaction.with_conversations(results)) from lost
+    return transaction.with_conversations(transaction.complete_results(Reply(0, "", "")))
 
 
 class _Transaction:
@@ -72,12 +74,32 @@ class _Transaction:
         """The results, with this reply for the recipients that nothing is decided about."""
         return [result or AttemptResult(self._phase, reply, uncertain=uncertain) for result in self.results]
 
+    def with_conversations(self, results: list[AttemptResult]) -> list[AttemptResult]:
+        """The results, each that delivered nothing with the lines that concern its recipient."""
+        if all(result.reply.accepts for result in results):
+            return results
+        numbers = {n: at for at, (n, _) in enumerate(self._rcpts)}
+        return [
+            result
+            if result.reply.accepts
+            else result._replace(conversation=self._conversation(result, numbers.get(n, -1)))
+            for n, result in enumerate(results)
+        ]
+
+    def _conversation(self, result: AttemptResult, rcpt: int) -> str:
+        client = self._client
+        return conversation_record.transaction_text(
+            client.handshake, client.exchange, rcpt, result.reply, mails_before=client.mails_begun - 1
+        )
+
     async def run(self) -> None:
         """From MAIL to the reply to the dot. Raises Lost."""
         client = self._client
         if self._is_pipelined:
             reset = [b"RSET\r\n"] if client.needs_reset else []
-            client.write(b"".join([*reset, self._mail, *(rcpt for _, rcpt in self._rcpts), b"DATA\r\n"]))
+            commands = b"".join([*reset, self._mail, *(rcpt for _, rcpt in self._rcpts), b"DATA\r\n"])
+            client.write(commands)
+            client.record_sent(commands)
         if client.needs_reset and not (reply := await self._ask(b"RSET\r\n", MAIL_S)).accepts:
             raise ConnectionLostError(f"unexpected reply to RSET: {reply}")
         client.needs_reset = True  # until the transaction has come to its end
@@ -129,6 +151,7 @@ class _Transaction:
                     await client.transfer(last, BLOCK_S)
                 last = block
         client.write(last)
+        client.record_sent(b"", len(self._octets))
         self.is_sent = True
         self._phase = Phase.DOT
         self._set_remaining(await self._read(DOT_S))
@@ -138,12 +161,14 @@ class _Transaction:
         """DATA was sent ahead and no recipient was accepted: RFC 2920 §3.1."""
         if (await self._read(DATA_S, is_data=True)).code == 354:
             self._client.write(_LONE_DOT)
+            self._client.record_sent(_LONE_DOT)
             await self._read(DOT_S)
             self._client.needs_reset = False
 
     async def _ask(self, command: bytes, timeout_s: float, *, is_data: bool = False) -> Reply:
         if not self._is_pipelined:
             self._client.write(command)
+            self._client.record_sent(command)
         return await self._read(timeout_s, is_data=is_data)
 
     async def _read(self, timeout_s: float, *, is_data: bool = False) -> Reply:

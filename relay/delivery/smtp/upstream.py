@@ -103,7 +103,9 @@ class Upstream:
             if self._is_on_trial and results[0].reply.code:
                 self._replace_silent_slots()
         except UnreachableError as fault:
-            result = AttemptResult(fault.phase, fault.reply, nothing_tried=fault.nothing_tried)
+            result = AttemptResult(
+                fault.phase, fault.reply, nothing_tried=fault.nothing_tried, conversation=fault.conversation
+            )
             results = [result] * len(mail.recipients)
         took_ms = round((time.monotonic() - started) * 1000)
         return [result.from_upstream(self.name, took_ms) for result in results]

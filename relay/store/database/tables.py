@@ -150,6 +150,9 @@ attempt = sa.Table(
     column("took_ms", sa.Integer, default=0),
     column("rule", sa.String, default=""),
     column("uncertain", sa.Boolean, default=False),  # it may have arrived
+    # As `relay.conversation` writes it; empty where the mail was delivered. The last column: SQLite reads a long row as
+    # far as it must.
+    column("conversation", sa.Text, default="", server_default=""),
 )
 
 # Something that happened, once: a second event of the same id is the same event.

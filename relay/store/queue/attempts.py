@@ -1,7 +1,10 @@
 """One attempt at a delivery, as its row has it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
+
+from relay.conversation import ConversationLine
 
 
 class AttemptDetail(NamedTuple):
@@ -16,3 +19,7 @@ class AttemptDetail(NamedTuple):
     took_ms: int
     rule: str
     uncertain: bool  # it may have arrived
+    conversation: Sequence[ConversationLine] = ()  # read for a single message only
+
+
+ATTEMPT_COLUMNS = tuple(name for name in AttemptDetail._fields if name != "conversation")

@@ -14,7 +14,7 @@ from relay.store.database import delivery_rows, identities, tables
 from relay.store.database.rows import Delivery, Message
 from relay.store.database.tables import Status
 from relay.store.queue import deliveries, redaction
-from relay.store.queue.attempts import AttemptDetail
+from relay.store.queue.attempts import ATTEMPT_COLUMNS, AttemptDetail
 from relay.store.queue.queue_facts import NewMessage
 
 MAX_WAIT_FOR_OTHERS = timedelta(minutes=1)  # for the message's other recipients
@@ -79,7 +79,7 @@ def queue_due_dsn(connection: sa.Connection, message_id: str, compose: ComposeDs
 def _last_attempt(connection: sa.Connection, row: Delivery) -> AttemptDetail | None:
     attempt = tables.attempt
     found = connection.execute(
-        sa.select(*(attempt.c[name] for name in AttemptDetail._fields))
+        sa.select(*(attempt.c[name] for name in ATTEMPT_COLUMNS))
         .where(attempt.c.message == row.message, attempt.c.number == row.number)
         .order_by(attempt.c.id.desc())
         .limit(1)

@@ -25,6 +25,7 @@ class AttemptRecord(NamedTuple):
     text: str
     took_ms: int
     uncertain: bool = False  # all was sent and no reply came: it may have arrived
+    conversation: str = ""  # `relay.conversation`; empty where the mail was delivered
 
 
 class Outcome(NamedTuple):

@@ -4,17 +4,23 @@ In: a new message, or outcomes.  Out: the same with pseudonyms, and without text
 waits for an attempt keeps its address. Redacting twice is the same as redacting once.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
 
-from relay.redaction import redact, redact_addresses
+from relay import conversation
+from relay.conversation import ConversationLine, Direction
+from relay.redaction import REDACTED, redact, redact_addresses
 from relay.store.database import identities, tables
 from relay.store.database.identities import IdentityPolicy
 from relay.store.database.rows import Delivery, Message, row_values
 from relay.store.queue import content_files
 from relay.store.queue.queue_facts import NewMessage, Outcome
+
+_REPLY_CODES = re.compile(r"[0-9]{3}(?:[ -](?:[245]\.[0-9]{1,3}\.[0-9]{1,3}(?= |$))?)?")
+_NAMING_PARAMETERS = re.compile(r"\b(ORCPT|ENVID)=\S+")
 
 
 def redact_outcome(policy: IdentityPolicy, outcome: Outcome) -> Outcome:
@@ -24,8 +30,23 @@ def redact_outcome(policy: IdentityPolicy, outcome: Outcome) -> Outcome:
     attempt = outcome.attempt
     if attempt:
         text = policy.redact_reply(attempt.code, attempt.text, outcome.recipient, is_ours=not attempt.code)
-        attempt = attempt._replace(text=text)
+        said = _redact_conversation(policy, attempt.conversation, outcome.recipient) if attempt.conversation else ""
+        attempt = attempt._replace(text=text, conversation=said)
     return outcome._replace(recipient=policy.pseudonym(outcome.recipient), attempt=attempt)
+
+
+def _redact_conversation(policy: IdentityPolicy, text: str, recipient: str) -> str:
+    """An attempt's conversation. Of what the server said, the codes stay; of our commands, all but what can name
+    somebody."""
+    unwanted = policy.identifying_strings([recipient])
+
+    def redact_line(line: ConversationLine) -> str:
+        if line.direction is Direction.RECEIVED:
+            found = _REPLY_CODES.match(line.text)
+            return found[0].rstrip() if found else ""
+        return redact_text(_NAMING_PARAMETERS.sub(rf"\1={REDACTED}", line.text), unwanted)
+
+    return conversation.replace_texts(text, redact_line)
 
 
 def redact_outcomes(policy: IdentityPolicy, many: Iterable[Outcome]) -> list[Outcome]:

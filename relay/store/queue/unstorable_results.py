@@ -1,7 +1,7 @@
 """Outcomes that cannot be stored as they are, for a fault of ours. The mail must not be sent a second time for that.
 
 In: outcomes that `outcomes.record_outcomes` failed with.  Out: each is recorded by itself, without the upstream's
-text, the only part that we did not make. If that fails too and the outcome is final, the delivery is parked.
+texts, the only parts that we did not make. If that fails too and the outcome is final, the delivery is parked.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,8 @@ def record_without_reply_text(
 ) -> None:
     """Records as much of the outcomes as can be stored. Raises MessageNotStoredError."""
     for outcome in unstorable:
-        short = outcome._replace(attempt=outcome.attempt._replace(text="", status="") if outcome.attempt else None)
+        attempt = outcome.attempt._replace(text="", status="", conversation="") if outcome.attempt else None
+        short = outcome._replace(attempt=attempt)
         try:
             with savepoints.savepoint(connection):
                 outcomes.record_outcomes(connection, message, [short], worker)

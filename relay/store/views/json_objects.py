@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from relay import moments, suppression_reason
+from relay.conversation import Direction
 from relay.hit_verdict import CLICK_VERDICTS
 from relay.store.database.tables import Status
 from relay.store.tracking.hit_counts import HitCounts
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # a command loads the list that it shows, and no other
     from relay.store.views.queue_list import QueueEntry
 
 JsonObject = dict[str, Any]  # Any: what JSON can hold
+_SPEAKERS = {Direction.SENT: "waypost", Direction.RECEIVED: "upstream", Direction.NOTE: None}
 
 
 def message_object(detail: "MessageDetail") -> JsonObject:
@@ -79,6 +81,9 @@ def attempt_object(attempt: "AttemptDetail") -> JsonObject:
         "ms": attempt.took_ms,
         "rule": attempt.rule,
         "uncertain": attempt.uncertain,
+        "conversation": [
+            {"ms": line.at_ms, "by": _SPEAKERS[line.direction], "text": line.text} for line in attempt.conversation
+        ],
     }
 
 

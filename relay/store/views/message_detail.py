@@ -3,16 +3,18 @@
 The number of queries is fixed, however many messages there are.
 """
 
+import re
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from relay import conversation
 from relay.hit_verdict import CLICK_VERDICTS, HUMAN
 from relay.store.database import delivery_rows, tables
 from relay.store.database.tables import Status
-from relay.store.queue.attempts import AttemptDetail
+from relay.store.queue.attempts import ATTEMPT_COLUMNS, AttemptDetail
 from relay.store.tracking.hit_counts import HitCounts
 from relay.store.views import message_list, message_search
 from relay.store.views.message_list import COUNTER_COLUMNS, clicks_of, opens_of
@@ -21,6 +23,9 @@ MAX_DELIVERIES = 500  # of one message on its page
 MAX_LISTED_DELIVERIES = 20  # of each message in a list
 MAX_FOUND = 50  # deliveries of one message that are looked for
 MAX_EVENTS = 1000
+MAX_CONVERSATIONS = 200  # the latest of a message's attempts
+_PLAN_CHARACTERS = 2000  # of its beginning: what goes above the mail stands first
+_CLIENT_NAME = re.compile(r'"Received: from ([^\s"\\]{1,255}) \(\[')
 _NOT_ARRIVED_FIRST = (
     Status.BOUNCED,
     Status.EXPIRED,
@@ -116,7 +121,39 @@ def read_message(
         .order_by(event.c.at, event.c.id)
         .limit(MAX_EVENTS)
     )
-    return found[0]._replace(events=[EventDetail(*one) for one in happened])
+    detail = found[0]._replace(events=[EventDetail(*one) for one in happened])
+    return add_conversations(connection, detail)
+
+
+def add_conversations(connection: sa.Connection, detail: MessageDetail) -> MessageDetail:
+    """The message with the conversations of its latest attempts that did not deliver."""
+    attempt = tables.attempt
+    kept = sa.select(attempt.c.number, attempt.c.at, attempt.c.conversation).where(
+        attempt.c.message == detail.id,
+        attempt.c.number.in_([one.number for one in detail.deliveries]),
+        attempt.c.conversation != "",
+    )
+    rows = connection.execute(kept.order_by(attempt.c.id.desc()).limit(MAX_CONVERSATIONS)).all()
+    if not rows:
+        return detail
+    lines = {(number, at): conversation.read_lines(text) for number, at, text in rows}
+    return detail._replace(
+        deliveries=[
+            one._replace(
+                attempts=[tried._replace(conversation=lines.get((one.number, tried.at), ())) for tried in one.attempts]
+            )
+            for one in detail.deliveries
+        ]
+    )
+
+
+def find_client_name(connection: sa.Connection, message_id: str) -> str:
+    """What the message's client called itself in EHLO, as our Received field has it; empty where that is not kept."""
+    plan = sa.select(sa.func.substr(tables.message.c.plan, 1, _PLAN_CHARACTERS)).where(
+        tables.message.c.id == message_id
+    )
+    found = _CLIENT_NAME.search(connection.scalar(plan) or "")
+    return found[1] if found else ""
 
 
 def find_deliveries(
@@ -241,7 +278,7 @@ def _read_deliveries(
     wanted = sa.select(table).where(table.c.message.in_(message_ids), are_wanted)
     rows = connection.execute(wanted.order_by(table.c.message, table.c.number)).mappings().all()
     found = connection.execute(
-        sa.select(attempt.c.message, attempt.c.number, *(attempt.c[name] for name in AttemptDetail._fields))
+        sa.select(attempt.c.message, attempt.c.number, *(attempt.c[name] for name in ATTEMPT_COLUMNS))
         .where(attempt.c.message.in_(message_ids), are_theirs)
         .order_by(attempt.c.id)
     )

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from relay import address
+from relay import address, conversation
 from relay.redaction import identifying_strings, redact
 from relay.store import message_labels, message_words, refusals
 from relay.store.console import audit_log
@@ -118,8 +118,9 @@ def erase_deliveries(connection: sa.Connection, mailbox: str, now: datetime) -> 
             connection.execute(gone.values(**kept, recipient="", ip="", user_agent=""))
         replies = connection.execute(sa.select(attempt.c.id, attempt.c.text).filter_by(**this)).all()
         for reply in replies:
-            clean = redaction.redact_text(reply.text, unwanted)
-            connection.execute(sa.update(attempt).where(attempt.c.id == reply.id).values(text=clean))
+            clean = {"text": redaction.redact_text(reply.text, unwanted), "conversation": ""}
+            connection.execute(sa.update(attempt).where(attempt.c.id == reply.id).values(**clean))
+        _redact_conversations(connection, row.message, unwanted)
         contents = _erase_message(connection, row.message, unwanted)
         # Logged requests contain the recipient.
         connection.execute(sa.delete(webhook_tables.webhook_log).filter_by(message=row.message))
@@ -153,6 +154,15 @@ def erase_address_records(connection: sa.Connection, mailbox: str, *, keep_suppr
         sa.delete(tables.soft_failure).where(tables.soft_failure.c.address.in_(policy.possible_names(mailbox)))
     )
     return ErasedCounts(suppressions=count, consents=consents)
+
+
+def _redact_conversations(connection: sa.Connection, message: str, identifying: frozenset[str]) -> None:
+    """Erases the address from the conversations about other recipients of the message: a reverse-path may name it."""
+    attempt = tables.attempt
+    others = sa.select(attempt.c.id, attempt.c.conversation).filter_by(message=message)
+    for one in connection.execute(others.where(attempt.c.conversation != "")):
+        clean = conversation.replace_texts(one.conversation, lambda line: redact(line.text, identifying))
+        connection.execute(sa.update(attempt).where(attempt.c.id == one.id).values(conversation=clean))
 
 
 def _erase_message(connection: sa.Connection, message: str, identifying: frozenset[str]) -> int:

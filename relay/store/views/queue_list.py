@@ -10,7 +10,7 @@ from relay import ids
 from relay.store.database import delivery_rows, row_pages, tables
 from relay.store.database.tables import Status
 from relay.store.queue import leases
-from relay.store.queue.attempts import AttemptDetail
+from relay.store.queue.attempts import ATTEMPT_COLUMNS, AttemptDetail
 from relay.store.views import message_search
 
 MAX_GROUPED = 20_000  # deliveries that are grouped by upstream: the oldest
@@ -224,7 +224,7 @@ def _attempts(connection: sa.Connection, keys: list[tuple[str, int]]) -> dict[tu
         .group_by(attempt.c.message, attempt.c.number)
         .subquery()
     )
-    columns = [attempt.c[name] for name in AttemptDetail._fields]
+    columns = [attempt.c[name] for name in ATTEMPT_COLUMNS]
     rows = connection.execute(
         sa.select(attempt.c.message, attempt.c.number, made.c.count, *columns).join(made, made.c.latest == attempt.c.id)
     )
