@@ -12,8 +12,7 @@ from relay.mime import line_ends
 from relay.reply import RefusedError, Reply
 
 _END = b"\r\n.\r\n"
-# A lone LF, or a line with a dot in front, among them the end: one fast look, after which nothing else is looked for.
-_NOT_PLAIN = re.compile(rb"\n(?:(?<!\r\n)|(?=\.))")
+_DOT_LINE = re.compile(rb"\n\.")
 _PIECE_OCTETS = 1 << 20
 # RFC 5321 §4.5.2 leaves NUL out; a server that drops it would see an end of data where there is none.
 _NUL = Reply(550, "5.6.0", "message has a NUL octet; encode it, in base64 for example (RFC 2045)")
@@ -36,15 +35,15 @@ class Data:
     def feed(self, block: bytes) -> bytes | None:
         """Takes the next block. None: more is to come. Octets: the end was seen, and these stood after it."""
         wire = self._carry + block
-        is_plain = not _NOT_PLAIN.search(wire)  # nearly always
-        end = -1 if is_plain else wire.find(_END)
+        has_dot_line = b"." in wire and _DOT_LINE.search(wire) is not None  # base64 has no dot
+        end = wire.find(_END) if has_dot_line else -1
         if end >= 0:
-            self._append(wire[: end + 2], is_plain)
+            self._append(wire[: end + 2], has_dot_line)
             return wire[end + len(_END) :]
         # What may be the beginning of the end waits for the next block; so neither CRLF nor CRLF. is ever cut in two.
         undecided = next(n for n in range(len(_END) - 1, -1, -1) if wire.endswith(_END[:n]))
         self._carry = wire[len(wire) - undecided :]
-        self._append(wire[: len(wire) - undecided], is_plain)
+        self._append(wire[: len(wire) - undecided], has_dot_line)
         return None
 
     def refuse(self, reply: Reply) -> None:
@@ -57,15 +56,16 @@ class Data:
         """True once nothing is kept any more."""
         return self._refusal is not None
 
-    def _append(self, piece: bytes, is_plain: bool) -> None:
+    def _append(self, piece: bytes, has_dot_line: bool) -> None:
         if self._refusal or not piece:
             return
-        if not is_plain:
+        if has_dot_line:
             piece = piece.replace(b"\r\n.", b"\r\n")
-        if b"\0" in piece or line_ends.LONE_CR.search(piece):
-            self.refuse(_NUL if _FAULT.search(piece)[0] == b"\0" else _BARE_CR)  # type: ignore[index]  # there is one
+        has_only_crlf = line_ends.has_only_crlf(piece)
+        if (b"\0" in piece or not has_only_crlf) and (fault := _FAULT.search(piece)):
+            self.refuse(_NUL if fault[0] == b"\0" else _BARE_CR)
             return
-        if not is_plain and line_ends.LONE_LF.search(piece):
+        if not has_only_crlf:  # lone LFs
             piece = piece.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         self._octets += piece if self._size else piece[2:]
         self._size += len(piece)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from relay.mime import content_type, fields
 
 MAX_DEPTH = 100
-WINDOW = 1 << 20  # octets that are searched at a time
+WINDOW = 1 << 16  # octets that are searched at a time
 MAX_PARTS = 1000
 _MAX_DELIMITERS = 10_000
 _TAIL = re.compile(rb"(--)?[ \t]*(?:\r?\n|\Z)")
@@ -189,6 +189,8 @@ def _lines_beginning(octets: bytes, start: int, end: int, mark: bytes) -> Iterat
     for window in range(start, end, WINDOW):
         # A find through 25 MB would hold the interpreter for as long, and the event loop waits for it.
         at, stop = window, min(end, window + WINDOW + len(mark))
+        if octets.find(b"-", at, stop) < 0:
+            continue  # base64: a single octet is found twenty times as fast
         while at := octets.find(found, at, stop) + 1:
             yield at
 
