@@ -73,7 +73,7 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
     config = None
     for _ in range(_MAX_ROUNDS):
         try:
-            config = Config.model_validate(tree, context={"directory": directory})
+            config = Config.model_validate(tree, context={"directory": directory, "file": path and path.absolute()})
             break
         except ValidationError as error:
             found = [detail for detail in error.errors() if not _is_reported(detail, reported)]

@@ -4,9 +4,9 @@ import logging
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
-from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 from relay.config.base import NO_SECRET, ConfigTable
 from relay.config.sign_in import OidcConfig, ProxyAuthConfig
@@ -227,6 +227,15 @@ class Config(ConfigTable):
     telemetry: TelemetryConfig = TelemetryConfig.model_construct()
     webhooks: WebhooksConfig = WebhooksConfig.model_construct()
     webhook: list[WebhookConfig] = []
+    _file: Path | None = PrivateAttr(None)
+
+    def model_post_init(self, context: Any, /) -> None:  # Any: pydantic's
+        self._file = (context or {}).get("file")
+
+    @property
+    def file(self) -> Path | None:
+        """The file that it was read from, absolute; None where there was none."""
+        return self._file
 
     @property
     def is_sandbox(self) -> bool:

@@ -130,6 +130,14 @@ async def serve(
 
 def _reported_states(upstreams: Upstreams) -> list[ReportedState]:
     return [
-        ReportedState(one.name, one.down_since, one.fault if one.is_down else "", one.in_use, one.idle, one.waiting)
+        ReportedState(
+            one.name,
+            one.down_since,
+            one.fault if one.is_down else "",
+            one.in_use,
+            one.idle,
+            one.waiting,
+            one.connected_at,
+        )
         for one in upstreams.statuses()
     ]

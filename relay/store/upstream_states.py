@@ -24,6 +24,7 @@ class ReportedState(NamedTuple):
     in_use: int
     idle: int
     waiting: int
+    connected_at: datetime | None = None  # when it last opened a connection; None: it has opened none so far
 
 
 class UpstreamSummary(NamedTuple):
@@ -38,6 +39,12 @@ class UpstreamSummary(NamedTuple):
     waiting: int
     workers: int  # processes that speak of it
     workers_down: int  # of them, for which it is down
+    connected_at: datetime | None = None  # when one of them last opened a connection; None: none has so far
+
+    @property
+    def is_untried(self) -> bool:
+        """True if it is not known to be up or out: no connection was opened, and not many failed."""
+        return self.connected_at is None and self.down_since is None and not self.connections
 
     @property
     def connections(self) -> int:
@@ -88,5 +95,6 @@ def read_states(connection: sa.Connection, now: datetime) -> dict[str, UpstreamS
             waiting=one.waiting + row["waiting"],
             workers=one.workers + 1,
             workers_down=one.workers_down + (row["down_since"] is not None),
+            connected_at=max(filter(None, (one.connected_at, row["connected_at"])), default=None),
         )
     return found

@@ -1,6 +1,7 @@
 """The web side, over real HTTP: what recipients and operators meet.
 
 - `test_pixel` the pixel
+- `test_checks` the checks of the command line, run from the console
 - `test_click` the redirect
 - `test_unsubscribe` unsubscribing, by one click and by the page
 - `test_preferences` the rest of that page: streams, undo, languages

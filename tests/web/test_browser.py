@@ -278,7 +278,7 @@ def test_every_page_fits_and_axe_finds_nothing(chromium: Any, scene: Scene, sess
     paths = ["/", "/messages", f"/messages/{mails.opened}", f"/messages/{mails.suppressed}", "/queue", "/bounces"]
     paths += ["/links", "/suppressions", "/suppressions/import", "/mailbox", one, f"{one}?view=changes"]
     paths += [f"{one}?view=clicks", f"{one}?width=phone", "/pixels", "/webhooks", "/upstreams", "/settings"]
-    paths += ["/sessions", "/settings/audit", "/settings/audit?from=never", "/no/such/page"]
+    paths += ["/sessions", "/settings/checks", "/settings/audit", "/settings/audit?from=never", "/no/such/page"]
     for path in paths:
         page.goto(path)
         for width, scheme in ((1280, "light"), (390, "dark")):

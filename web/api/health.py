@@ -76,7 +76,8 @@ def _read_findings(connection: sa.Connection, now: datetime) -> _Findings:
 
 def _upstream_object(name: str, summary: UpstreamSummary | None) -> JsonObject:
     if summary is None:
-        blank = {"down_since": None, "fault": None, "at": None, "connections": 0, "waiting": 0}
+        blank: JsonObject = {"down_since": None, "fault": None, "at": None, "connections": 0, "waiting": 0}
+        blank |= {"tried": False, "connected_at": None}
         return {"name": name, "state": "unknown"} | blank
     return {
         "name": name,
@@ -86,6 +87,8 @@ def _upstream_object(name: str, summary: UpstreamSummary | None) -> JsonObject:
         "at": format_time(summary.at),
         "connections": summary.connections,
         "waiting": summary.waiting,
+        "tried": not summary.is_untried,
+        "connected_at": format_time(summary.connected_at),
     }
 
 

@@ -115,6 +115,8 @@ class UpstreamHealth(AnswerObject):
     at: AwareDatetime | None = Field(description="when a mail process last reported")
     connections: int
     waiting: int
+    tried: bool = Field(description="false: it is up as far as is known, but no mail process has connected to it yet")
+    connected_at: AwareDatetime | None = Field(description="when a mail process last opened a connection to it")
 
 
 class QueueHealth(AnswerObject):

@@ -13,6 +13,7 @@
 - `machine_view` clock and certificates
 - `report_pages` bounces and links
 - `settings_pages` configuration, keys, accounts
+- `check_pages` the checks of `waypost check --online`
 - `audit_pages` who changed what
 - `sign_in` accounts and the gate
 - `sign_in_limits` how many passwords may be guessed

@@ -66,6 +66,8 @@ ROUTE_ROLES: Mapping[str, AccountRole | None] = {
     "POST /webhooks/{webhook}/send": AccountRole.OPERATOR,
     "GET /settings": AccountRole.ADMIN,
     "GET /settings/audit": AccountRole.ADMIN,
+    "GET /settings/checks": AccountRole.ADMIN,
+    "POST /settings/checks": AccountRole.ADMIN,
     "POST /settings/keys": AccountRole.ADMIN,
     "POST /settings/keys/revoke": AccountRole.ADMIN,
     "POST /settings/accounts": AccountRole.ADMIN,

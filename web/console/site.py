@@ -21,6 +21,7 @@ from web import rendering
 from web.console import permissions, sign_in, user_agents
 from web.console.attention import AttentionReader, AttentionStrip
 from web.console.audit_pages import AuditPages
+from web.console.check_pages import CheckPages
 from web.console.live_pages import LivePages
 from web.console.mailbox_pages import MailboxPages
 from web.console.message_pages import MessagePages
@@ -77,6 +78,7 @@ class Console:
             *QueuePages(self._config, self._store, self.render_page).routes(),
             *ReportPages(self._store, self.render_page).routes(),
             *AuditPages(self._store, self.render_page).routes(),
+            *CheckPages(self._config, self._store, self.render_page).routes(),
             *SettingsPages(self._config, self._store, self.render_page).routes(),
             *WebhookPages(self._config, self._store, self._ring, self.render_page).routes(),
         ]

@@ -93,6 +93,11 @@ def _state_advice(config: UpstreamConfig, summary: UpstreamSummary | None) -> st
             "Nothing is sent to it until a probe succeeds; then its mail goes on by itself. waypost check --online "
             "tries it now, and says what to do."
         )
+    if summary.is_untried:
+        return (
+            "No mail process has connected to it since it was started, so nothing shows yet whether it answers: "
+            "the first mail for it will, and so do the checks (waypost check --online, or Settings)."
+        )
     if summary.waiting and summary.in_use >= config.connections * max(1, summary.workers):
         return f"All its connections are in use and mail waits for them: raise connections ({config.connections})."
     if summary.waiting and config.rate:

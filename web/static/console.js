@@ -158,6 +158,29 @@ function followMessages(bar) {
 const live = document.querySelector("[data-live]");
 if (live !== null && live.dataset.live !== "") followMessages(live);
 
+// What is under way in the background: its part of the page is fetched anew until it has ended.
+
+async function followProgress(part) {
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  let next = part;
+  try {
+    const answer = await fetch(location.href, { redirect: "error" });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fetched = answer.ok ? page.getElementById(part.id) : null;
+    if (fetched !== null) {
+      part.replaceWith(fetched);
+      showLocalTimes(fetched);
+      next = fetched;
+    }
+  } catch {
+    // the next time
+  }
+  if (next.dataset.progress !== undefined) followProgress(next);
+}
+
+const progress = document.querySelector("[data-progress]");
+if (progress !== null) followProgress(progress);
+
 // A file to import is read into the box, so that it can be looked at first.
 
 const file = document.querySelector("[data-file]");

@@ -44,6 +44,7 @@ class UpstreamStatus(NamedTuple):
     in_use: int
     idle: int
     waiting: int  # mails that wait for a slot
+    connected_at: datetime | None  # when a connection was last opened
 
 
 class UpstreamBusyError(Exception):
@@ -67,7 +68,7 @@ class Upstream:
         self._breaker = Breaker(settings.outages)
         self._rate, self._processes = settings.rate, processes
         self._rate_limiter = RateLimiter(settings.rate / processes)
-        self._up_at = datetime.fromtimestamp(0, UTC)  # when a connection was last opened
+        self._connected_at: datetime | None = None  # when a connection was last opened
         self._waiting = 0
         self._wait_timeouts: set[asyncio.Timeout] = set()  # of mails that wait for a slot
         self._slots = Slots(limits.connections)
@@ -86,10 +87,9 @@ class Upstream:
 
     @property
     def status(self) -> UpstreamStatus:
-        breaker = self._breaker
-        return UpstreamStatus(
-            self.name, breaker.is_open, breaker.open_since, breaker.fault, *self._pool.counts, self._waiting
-        )
+        breaker, waiting, connected_at = self._breaker, self._waiting, self._connected_at
+        outage = (breaker.is_open, breaker.open_since, breaker.fault)
+        return UpstreamStatus(self.name, *outage, *self._pool.counts, waiting, connected_at)
 
     async def send(self, mail: OutgoingMail) -> list[AttemptResult]:
         """Sends the mail; one result for each recipient, in their order. Raises UpstreamBusyError."""
@@ -206,7 +206,7 @@ class Upstream:
     def apply_peer_outage(self, fault: str, since: datetime) -> None:
         """Another process found the upstream out. It counts as out here too, until a probe of our own succeeds. Its
         time stays `since`, so that no process takes its own outage for another one."""
-        if since > self._up_at and self._breaker.open(fault, since):
+        if (self._connected_at is None or since > self._connected_at) and self._breaker.open(fault, since):
             log.upstream_out(self.name, Phase.CONNECT, 0, "", f"found by another process: {fault}")
             metrics.upstream_down(self.name, True)
             self._begin_outage()
@@ -276,7 +276,7 @@ class Upstream:
                 self._record_failure(fault, is_login=is_login)
             raise
         if not connection.is_reused:
-            self._up_at = datetime.now(UTC)
+            self._connected_at = datetime.now(UTC)
             if self._breaker.record_success():
                 log.upstream_back(self.name)
                 metrics.upstream_down(self.name, False)

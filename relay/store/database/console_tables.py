@@ -125,6 +125,7 @@ upstream_state = sa.Table(
     column("in_use", sa.Integer, default=0),
     column("idle", sa.Integer, default=0),
     column("waiting", sa.Integer, default=0),
+    nullable("connected_at", UtcTime),  # when the process last opened a connection to it
 )
 
 # Who does a chore for all processes, and until when.
