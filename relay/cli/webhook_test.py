@@ -9,7 +9,8 @@ from relay.cli import command, output, webhooks
 from relay.cli.command import CommandError
 from relay.config.schema import Config
 from relay.delivery.webhooks import payload
-from relay.delivery.webhooks.request import WebhookClient, WebhookResponse
+from relay.delivery.webhooks.client import WebhookClient
+from relay.delivery.webhooks.request import WebhookResponse
 from relay.delivery.webhooks.sender import make_endpoint
 from relay.node import data_directory
 from relay.store.database.webhook_tables import WebhookRow

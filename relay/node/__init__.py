@@ -2,6 +2,7 @@
 
 - `server` puts a node together
 - `data_directory` lock, keys, database
+- `own_process` work whose memory ends with its process
 - `listeners` the sockets
 - `privileges` drops the privileges of root
 - `supervisor` keeps the roles up

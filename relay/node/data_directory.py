@@ -111,10 +111,12 @@ def prepare_data(config: Config, *, may_write: bool = True) -> None:
 
     From here on, and in `open_key_ring`, root has become `[relay] user`: what commands write there the server can read.
     """
-    import sqlalchemy as sa
+    prepare_directory(config, may_write=may_write)
+    prepare_database(config)
 
-    from relay.store.database import migrate, preparation
 
+def prepare_directory(config: Config, *, may_write: bool = True) -> None:
+    """The first half of `prepare_data`: the directory and the keys. Raises StartupError."""
     become_owner(config)
     os.umask(0o077)  # no other user may read mail
     directory = config.relay.data_dir
@@ -125,6 +127,15 @@ def prepare_data(config: Config, *, may_write: bool = True) -> None:
     except OSError as error:
         raise StartupError(f"[relay] data_dir {directory}: {error.strerror}") from None
     open_key_ring(config)
+
+
+def prepare_database(config: Config) -> None:
+    """The second half: the database. Raises StartupError."""
+    import sqlalchemy as sa
+
+    from relay.store.database import migrate, preparation
+
+    directory = config.relay.data_dir
     try:
         preparation.prepare_database(database_url(config))
     except (migrate.DatabaseTooNewError, migrate.DatabaseLocaleError) as error:

@@ -23,6 +23,7 @@ from relay.node import (
     listeners,
     mail_role,
     maintenance,
+    own_process,
     privileges,
     recovery,
     systemd,
@@ -52,18 +53,25 @@ def serve(config: Config, only: str | None) -> int:
         process_log.runs_as_root()
     with contextlib.ExitStack() as locks:
         with answer_watch.watch_answers(process_log.waiting_for_database):
-            bound, roles = _make_ready(config, only, locks)
+            # ports that only root may have
+            early = listeners.bind_sockets(config, only) if privileges.will_drop(config) else None
+            data_directory.prepare_directory(config)
+        own_process.run(functools.partial(_prepare_database, config))
+        with answer_watch.watch_answers(process_log.waiting_for_database):
+            bound, roles = _make_ready(config, only, early, locks)
         return Supervisor(config, roles, functools.partial(_print_ready, config, roles, bound.metrics)).run()
 
 
+def _prepare_database(config: Config) -> None:
+    with answer_watch.watch_answers(process_log.waiting_for_database):
+        data_directory.prepare_database(config)
+
+
 def _make_ready(
-    config: Config, only: str | None, locks: contextlib.ExitStack
+    config: Config, only: str | None, bound: listeners.Listeners | None, locks: contextlib.ExitStack
 ) -> tuple[listeners.Listeners, list[Role]]:
-    """Prepares the data, binds the listeners, and settles what this node's last server left. Raises StartupError."""
-    bound = (
-        listeners.bind_sockets(config, only) if privileges.will_drop(config) else None
-    )  # ports that only root may have
-    data_directory.prepare_data(config)
+    """Locks the data, binds the listeners unless they are bound, and settles what this node's last server left. Raises
+    StartupError."""
     for role in ("smtp", "web"):
         if only in (None, role):
             locks.enter_context(data_directory.role_lock(config, role))

@@ -160,6 +160,18 @@ def test_commands_that_list_do_not_load_what_records_or_changes_what_they_list(t
     }  # fmt: skip
 
 
+def test_a_server_does_not_load_what_few_servers_need(tmp_path: Path) -> None:
+    code = "import sys, relay.cli.serve; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": IMPORT_PATH},
+    )  # fmt: skip
+    loaded = set(done.stdout.split())
+    assert {"relay.node.mail_role", "relay.node.web_role"} <= loaded, done.stderr
+    # All processes share what is loaded: a webhook's client, an OpenID provider's, migrations, tables on a terminal.
+    assert set() == loaded & {"httpx", "httpcore", "h2", "authlib", "alembic", "rich", "pygments", "apprise"}
+
+
 @pytest.mark.parametrize(
     ("words", "status", "lines"),
     [(["config"], 0, 100), (["token", "read", "nothing"], 1, 0), (["token", "reed"], 2, 0)],

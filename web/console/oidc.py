@@ -13,8 +13,8 @@ import warnings
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
-import httpx
 import sqlalchemy as sa
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -268,7 +268,9 @@ class OidcPages:
             return self._render_form(
                 f"{self._oidc.name} offers no sign-out. Close the browser, or sign out there.", 404
             )
-        return RedirectResponse(str(httpx.URL(url, params={"client_id": self._oidc.client_id})), 303)
+        return RedirectResponse(
+            urlsplit(url)._replace(query=urlencode({"client_id": self._oidc.client_id})).geturl(), 303
+        )
 
     def _callback_url(self, request: Request) -> str:
         if self._oidc.redirect_url:
@@ -301,7 +303,10 @@ class OidcPages:
 
 def _outages() -> tuple[type[Exception], ...]:
     """What is raised if the provider cannot be reached. authlib takes httpx2 where that is installed."""
-    found = [httpx.HTTPError, OSError]
+    found = [
+        importlib.import_module("httpx").HTTPError,
+        OSError,
+    ]  # 7 MB that a console without a provider does not need
     with contextlib.suppress(ImportError):
         found.append(importlib.import_module("httpx2").HTTPError)
     return tuple(found)

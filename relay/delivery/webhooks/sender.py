@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from relay import backoff, ids, log, metrics, timed_wait, webhook_signatures
 from relay.config.schema import Config
@@ -17,7 +18,7 @@ from relay.config.webhook import WebhookConfig
 from relay.delivery import queue_worker
 from relay.delivery.webhooks import payload
 from relay.delivery.webhooks.payload import Endpoint, WebhookRequest
-from relay.delivery.webhooks.request import WebhookClient, WebhookResponse, next_attempt, requested_wait
+from relay.delivery.webhooks.request import WebhookResponse, next_attempt, requested_wait
 from relay.store.database import errors
 from relay.store.database.webhook_tables import WebhookLogRow, WebhookQueueRow, WebhookRow
 from relay.store.store import Store
@@ -25,6 +26,9 @@ from relay.store.views import webhook_event
 from relay.store.webhooks import endpoints as webhooks
 from relay.store.webhooks import webhook_queue
 from relay.tokens import KeyRing
+
+if TYPE_CHECKING:
+    from relay.delivery.webhooks.client import WebhookClient
 
 _LEASE = timedelta(minutes=2)  # longer than any request lasts
 _POLL_S = 0.5
@@ -77,7 +81,8 @@ class WebhookSender:
         self._ring = ring
         self._now = now
         self._jitter = jitter
-        self._client = WebhookClient(config.webhook_networks)
+        self._networks = config.webhook_networks
+        self._client: WebhookClient | None = None
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._failures: Counter[str] = Counter()  # of an endpoint, since it last accepted a request
         self._not_before: dict[str, datetime] = {}
@@ -132,7 +137,8 @@ class WebhookSender:
             )
         except Exception as error:  # noqa: BLE001  the outermost frame: the leases lapse
             errors.log_failure(error, "webhooks")
-        await self._client.close()
+        if self._client is not None:
+            await self._client.close()
 
     async def _start_due_requests(self) -> bool:
         """Leases what is due and starts to send it. False if nothing is due, or no request is free."""
@@ -175,6 +181,14 @@ class WebhookSender:
         del self._tasks[task]
         self._wake_event.set()
 
+    async def _open_client(self) -> "WebhookClient":
+        """Loads the client on a thread when the first request needs it: most web processes never send one."""
+        client_class = await asyncio.to_thread(_load_client) if self._client is None else None
+        if self._client is None and client_class is not None:  # another request may have made it meanwhile
+            self._client = client_class(self._networks)
+        assert self._client is not None
+        return self._client
+
     async def _send(self, to: Endpoint, row: WebhookQueueRow) -> None:
         is_success = False
         try:
@@ -183,7 +197,8 @@ class WebhookSender:
             if event is None or request is None:
                 await self._store.write(lambda connection: webhook_queue.drop_request(connection, row))
                 return
-            response = await self._client.send(to, request)
+            client = await self._open_client()
+            response = await client.send(to, request)
             is_success = response.is_success
             metrics.webhook_request(to.id, "accepted" if is_success else "refused" if response.code else "failed")
             entry = self._log_entry(to, row, event.type, request, response)
@@ -261,3 +276,9 @@ class WebhookSender:
         pause = timedelta(seconds=backoff.double(1.0, failures - 1, _MAX_PAUSE.total_seconds()) if failures else 0)
         self._failures[to.id] += 1
         self._not_before[to.id] = now + max(pause, min(requested_wait(response, now), _MAX_PAUSE))
+
+
+def _load_client() -> "type[WebhookClient]":
+    from relay.delivery.webhooks.client import WebhookClient
+
+    return WebhookClient
