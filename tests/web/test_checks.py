@@ -51,7 +51,7 @@ def test_an_admin_runs_the_checks_and_reads_what_to_do(relay: Waypost, server: S
         page = run_checks(browser)
         assert ", by ann, in" in page and "Ended early" not in page
         assert f"fine upstream scripted at 127.0.0.1:{server.port}" in page
-        assert "disk of" in page and "look [tracking] public_url is not https" in page
+        assert "disk of" in page and "note [tracking] public_url is not https" in page
         server.stop()
         try:
             page = run_checks(browser)

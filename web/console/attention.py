@@ -96,7 +96,8 @@ def _upstream_items(view: AttentionView) -> list[AttentionItem]:
                 if others
                 else "Mail for it waits in the queue."
             )
-            text = f"{_to_sentence(seen.fault)} {does} waypost check --online tries it and says what to do."
+            tries = "Settings → Checks (waypost check --online) tries it and says what to do."
+            text = f"{_to_sentence(seen.fault)} {does} {tries}"
             href = f"/upstreams#{name}"
             items.append(AttentionItem(True, f"Upstream {name} is out", seen.down_since, text, href, "The upstream"))
     if view.upstreams and not view.states:

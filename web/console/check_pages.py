@@ -61,6 +61,14 @@ class CheckRun:
         """How many findings have each level, the worst first."""
         return {level: sum(one.level == level for one in self.findings) for level in _LEVELS}
 
+    @property
+    def shown_findings(self) -> list[CheckFinding]:
+        """In the order in which they were found; the worst first, once all are."""
+        if self.ended_at is None:
+            return self.findings
+        ranks = {level: n for n, level in enumerate(_LEVELS)}
+        return sorted(self.findings, key=lambda one: ranks.get(one.level, 0))
+
 
 class CheckPages:
     """The routes under `/settings/checks`."""

@@ -90,13 +90,13 @@ def _state_advice(config: UpstreamConfig, summary: UpstreamSummary | None) -> st
         return "No mail process speaks of it: start waypost serve, or look at its log. Right after a start, wait."
     if summary.down_since is not None:
         return (
-            "Nothing is sent to it until a probe succeeds; then its mail goes on by itself. waypost check --online "
-            "tries it now, and says what to do."
+            "Nothing is sent to it until a probe succeeds; then its mail goes on by itself. Settings → Checks "
+            "(waypost check --online) tries it now, and says what to do."
         )
     if summary.is_untried:
         return (
             "No mail process has connected to it since it was started, so nothing shows yet whether it answers: "
-            "the first mail for it will, and so do the checks (waypost check --online, or Settings)."
+            "the first mail for it will, and so do Settings → Checks (waypost check --online)."
         )
     if summary.waiting and summary.in_use >= config.connections * max(1, summary.workers):
         return f"All its connections are in use and mail waits for them: raise connections ({config.connections})."
