@@ -10,7 +10,8 @@
 - `outcomes` results as outcomes that the store records
 - `message_rows` the rows of a message in the database
 - `rewrite_settings` how a message is to be rewritten
-- `queue_worker` leases due deliveries, has them attempted, records outcomes
+- `queue_worker` has due deliveries attempted, records outcomes
+- `due_deliveries` leases them
 - `lease_renewal` renews leases during attempts
 - `smtp/` upstreams, connections and transactions
 - `sandbox` takes mail in place of an upstream

@@ -60,6 +60,10 @@ class LeaseRenewal:
                 del self._under_way[key]
                 self._lost.discard(key)
 
+    def is_under_way(self, key: leases.DeliveryKey) -> bool:
+        """True from `begin` to `end`."""
+        return key in self._under_way
+
     async def run(self) -> None:
         """Renews the leases of what is under way. Never returns."""
         while True:

@@ -3,20 +3,19 @@
 import asyncio
 import contextlib
 import os
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
 from relay import ids, log, timed_wait
 from relay.address import Mailbox
-from relay.clock_step import ClockStepDetector
 from relay.delivery import outcomes
 from relay.delivery.attempts import Attempts, LoadedMessage, PendingRecipient
 from relay.delivery.dispatch import Dispatcher
-from relay.delivery.lease_renewal import LEASE, LeaseRenewal
+from relay.delivery.due_deliveries import DueDeliveries, Room
+from relay.delivery.lease_renewal import LeaseRenewal
 from relay.delivery.memory_budget import MemoryBudget
 from relay.delivery.unrecorded_outcomes import UnrecordedOutcomes
 from relay.envelope import Recipient
@@ -29,8 +28,6 @@ from relay.store.queue.queue_facts import Outcome, OutcomesFact
 from relay.store.store import Store
 
 _POLL_S = 1.0
-_PUT_OFF = timedelta(seconds=5)
-_EXPIRY_SCAN_RATIO = 20  # the pause after a look for expired mail, in times of that look's length
 _MAX_IN_FLIGHT = 128  # deliveries
 _MAX_OF_ONE_STREAM = 64  # of these: a mailing to a server that hangs leaves room for everybody else
 _MAX_OCTETS_FROM_MEMORY = 32 << 20  # of mail that was just stored and is attempted as it is in memory
@@ -61,16 +58,11 @@ class QueueWorker:
         self._by_stream: Counter[str] = Counter()  # deliveries of these tasks
         self.lease_renewal = LeaseRenewal(store, self.name, now)
         dispatcher.check_lease = self._check_before_sending
+        self._due = DueDeliveries(store, self.name, self.lease_renewal, now)
         self._unrecorded = UnrecordedOutcomes(max_unrecorded)
-        self._not_begun: set[leases.DeliveryKey] = set()  # leased, and not begun
         self._memory_budget = MemoryBudget()
         self._octets_from_memory = 0
         self._waits_for_room = True
-        self._logged_in: set[str] = set()
-        self._newest_first = False
-        self._clock_step = ClockStepDetector(now, time.monotonic)
-        self._leases_trusted_from_s = 0.0
-        self._looks_for_expired_at_s = 0.0
         self._is_stopping = self._has_drained = False
         self._has_ended = asyncio.Event()
 
@@ -80,16 +72,24 @@ class QueueWorker:
 
     def resume(self, login: str) -> None:
         """That user's credentials are known again: the deliveries that wait for them are due."""
-        self._logged_in.add(login)
+        self._due.resume(login)
         self.wake()
 
     async def run(self) -> None:
         """Works until `drain`."""
         while not self._is_stopping:
             self._wake_event.clear()  # before the look: what is due after it wakes this again
+            under_way = [row for deliveries in self._tasks.values() for row in deliveries]
+            # While every upstream is down only one delivery a second is leased: a long queue would record again and
+            # again that it waits. The rest stays due, and is sent as soon as a probe succeeds.
+            room = (1 if self._dispatcher.is_down else _MAX_IN_FLIGHT) - len(under_way)
+            has_suspect = any(row.crashes for row in under_way)
+            # A look at the queue after each delivery would cost as much as the delivery.
+            self._waits_for_room = room <= _MAX_IN_FLIGHT // 2 or has_suspect
             try:
-                await self._check_clock_step()
-                leased = await self._lease_undecided()
+                leased = await self._due.lease(
+                    Room(room, _MAX_IN_FLIGHT - len(under_way), _MAX_OF_ONE_STREAM, self._by_stream, has_suspect)
+                )
             except Exception as error:  # noqa: BLE001  the outermost loop: the queue is worked on whatever happens
                 errors.log_failure(error, "queue")
                 leased = {}
@@ -100,89 +100,9 @@ class QueueWorker:
             if self._dispatcher.is_down:
                 await asyncio.sleep(_POLL_S)
             elif not leased:
-                poll_s = _POLL_S if self._not_begun else await self._store.poll_s(_POLL_S, leases.has_waiting)
+                poll_s = _POLL_S if self._due.has_put_off else await self._store.poll_s(_POLL_S, leases.has_waiting)
                 await timed_wait.wait_until_set(self._wake_event, poll_s)
         self._has_ended.set()
-
-    async def _lease(self) -> dict[str, list[Delivery]]:
-        if logins := frozenset(self._logged_in):
-            await self._store.write(lambda connection: queue.resume_waiting_for_login(connection, self._now(), logins))
-            self._logged_in -= logins
-        if not_begun := frozenset(self._not_begun):
-            until = self._now() + _PUT_OFF
-            await self._store.write(lambda connection: leases.shorten_leases(connection, self.name, not_begun, until))
-            self._not_begun -= not_begun
-        under_way = [row for deliveries in self._tasks.values() for row in deliveries]
-        now = self._now()
-        self._newest_first = newest_first = not self._newest_first
-        leases_trusted = time.monotonic() >= self._leases_trusted_from_s
-        clock = leases.LeaseClock(now, now if leases_trusted else datetime.fromtimestamp(0, UTC))
-        if expired := await self._lease_expired(clock, _MAX_IN_FLIGHT - len(under_way)):
-            return expired
-        # While every upstream is down only one delivery a second is leased: a long queue would record again and
-        # again that it waits. The rest stays due, and is sent as soon as a probe succeeds.
-        room = (1 if self._dispatcher.is_down else _MAX_IN_FLIGHT) - len(under_way)
-        # A look at the queue after each delivery would cost as much as the delivery.
-        self._waits_for_room = room <= _MAX_IN_FLIGHT // 2 or any(row.crashes for row in under_way)
-        if room <= 0 or not await self._store.read(lambda connection: leases.has_due(connection, clock)):
-            return {}
-        return await self._store.write(
-            lambda connection: leases.lease_due(
-                connection,
-                clock,
-                now + LEASE,
-                self.name,
-                room,
-                stream_limit=_MAX_OF_ONE_STREAM,
-                held_by_stream=self._by_stream.copy(),
-                with_suspect=not any(row.crashes for row in under_way),
-                newest_first=newest_first,
-            ),
-            begins_commit=True,
-        )
-
-    async def _lease_undecided(self) -> dict[str, list[Delivery]]:
-        """Leases deliveries that have no outcome in a journal.
-
-        After a long outage a lease may lapse before the journal is replayed, and that mail would be sent again. The
-        journal is read before the leasing, because it may be replayed meanwhile, and after.
-        """
-        results = await self._store.find_journaled("outcomes")
-        leased = await self._lease()
-        if not leased:
-            return {}
-        results += await self._store.find_journaled("outcomes")
-        decided = {message for message in leased if any(message.encode() in line for line in results)}
-        for message in decided:
-            self._not_begun.update(leases.DeliveryKey(message, one.number) for one in leased.pop(message))
-        return leased
-
-    async def _lease_expired(self, clock: leases.LeaseClock, room: int) -> dict[str, list[Delivery]]:
-        """Leases deliveries past their time, which expire even while the upstreams are down."""
-        started = time.monotonic()
-        if room <= 0 or started < self._looks_for_expired_at_s:
-            return {}
-        if not await self._store.read(lambda connection: leases.has_expired(connection, clock)):
-            # The query reads all that is due, which may be a million rows: it gets a small part of the time.
-            self._looks_for_expired_at_s = time.monotonic() + max(
-                _POLL_S, _EXPIRY_SCAN_RATIO * (time.monotonic() - started)
-            )
-            return {}
-        until = clock.now + LEASE
-        return await self._store.write(
-            lambda connection: leases.lease_expired(connection, clock, until, self.name, room)
-        )
-
-    async def _check_clock_step(self) -> None:
-        """When the clock was set: leases of living workers must not lapse, and due times move with the clock."""
-        if not (step := self._clock_step.step()):
-            return
-        log.clock_set(step.total_seconds())
-        self._leases_trusted_from_s = (
-            time.monotonic() + LEASE.total_seconds()
-        )  # by then all living workers have renewed
-        if step < timedelta():
-            await self._store.write(lambda connection: leases.shift_due_times(connection, step))
 
     def _add_task(self, task: asyncio.Task[None], deliveries: list[Delivery]) -> None:
         self._tasks[task] = deliveries
@@ -217,13 +137,13 @@ class QueueWorker:
         except Exception as error:  # noqa: BLE001  the outermost loop: the lease lapses, the mail stays
             errors.log_failure(error, "delivery", message)
             if errors.is_database_fault(error):  # nothing was begun
-                self._not_begun.update(keys)
+                self._due.put_off(keys)
         finally:
             self.lease_renewal.end(keys)
 
     def has_room(self, stream: str, deliveries: int, octets: int) -> bool:
         """True if so many deliveries of a new message can be attempted at once, as they are in memory."""
-        if self._is_stopping or self._dispatcher.is_down or time.monotonic() < self._leases_trusted_from_s:
+        if self._is_stopping or self._dispatcher.is_down or not self._due.are_leases_trusted:
             return False
         return (
             self._by_stream.total() + deliveries <= _MAX_IN_FLIGHT

@@ -123,6 +123,19 @@ def test_what_the_journal_knows_the_end_of_is_not_sent_again_though_its_lease_ha
     sink.close()
 
 
+@pytest.mark.parametrize("how", ['mode = "queued"', 'mode = "inline"\ninline_timeout = "1s"'])
+def test_an_attempt_that_outlasts_its_lease_is_the_only_one(how: str, tmp_path: Path) -> None:
+    sink = ScriptedUpstream(delay_s=4.5)  # meanwhile the queue is looked at each second
+    with Waypost(tmp_path, sink.port, f"[delivery]\n{how}\n") as relay:
+        assert relay.send(html_mail(), "slow@example.com").startswith("250")
+        until(lambda: sink.verbs["DATA"])
+        with relay.locked() as database:  # as after an outage of more than three minutes
+            database.exec_driver_sql("UPDATE delivery SET leased_until = next_attempt_at")
+        assert relay.events("delivered", "slow@example.com")
+    assert sink.verbs["DATA"] == 1
+    sink.close()
+
+
 def test_mail_that_cannot_be_read_right_after_it_was_leased_goes_out_soon_after_it_can(tmp_path: Path) -> None:
     sink = ScriptedUpstream(at_helo="451 4.3.0 later")
     with Waypost(tmp_path, sink.port, '[delivery]\nmode = "queued"\nretry = ["1s"]\n') as relay:
