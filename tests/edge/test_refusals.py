@@ -128,6 +128,8 @@ def test_console_and_api_show_them_as_text(tmp_path: Path, some: list[Refusal]) 
         assert "7 more like that, only counted" in page and "3 connections" in page and "no reply" in page
         assert "192.0.2.9" not in browser.get("/refused?q=192.0.2.1").text
         assert "Nothing matches" in browser.get("/refused?q=nobody").text
+        nobody = browser.get("/messages?q=nobody").text  # who was refused at MAIL named no recipient
+        assert '<a href="/refused">latest refusals</a>' in nobody
         searched = browser.get("/messages?q=ann@example.com").text
         assert "1 command about “ann@example.com” was refused by Waypost" in searched
         assert 'href="/refused?q=ann%40example.com"' in searched

@@ -7,7 +7,7 @@ items are appended to a list; lines are made of them only when an attempt has fa
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import aiosmtplib
 from aiosmtplib.typing import Default
@@ -24,13 +24,10 @@ _RCPT = b"RCPT TO:"
 _SHARED = -1
 
 
-class ExchangeItem(NamedTuple):
-    """Octets that were sent at once, or that arrived together. `mail_octets`: that much of a mail was sent instead."""
-
-    at_s: float
-    is_sent: bool
-    octets: bytes
-    mail_octets: int = 0
+RECEIVED = -1
+# When octets were sent at once or arrived together, the octets, and RECEIVED; or how many octets of a mail were sent, 0
+# for commands. A plain tuple: each mail makes four.
+ExchangeItem = tuple[float, bytes, int]
 
 
 class HandshakeRecord:
@@ -93,7 +90,7 @@ def transaction_text(
     lines = list(handshake.lines)
     if mails_before and items:
         earlier = "1 mail before" if mails_before == 1 else f"{mails_before} mails before"
-        lines.append(ConversationLine(_to_ms(items[0].at_s - handshake.begun_s), Direction.NOTE, f"{earlier} this one"))
+        lines.append(ConversationLine(_to_ms(items[0][0] - handshake.begun_s), Direction.NOTE, f"{earlier} this one"))
     lines += _transaction_lines(handshake.begun_s, items, rcpt)
     at_ms = lines[-1].at_ms if lines else 0
     if not reply.code or rcpt < 0:  # there was none, or the upstream was not asked
@@ -105,26 +102,27 @@ def transaction_text(
 
 def _transaction_lines(begun_s: float, items: Sequence[ExchangeItem], rcpt: int) -> Iterator[ConversationLine]:
     asked: list[int] = []  # by reply: the number of the RCPT that it answers, _SHARED for another command
-    answered, rest = 0, b""
-    others = sum(item.octets.count(_RCPT) for item in items if item.is_sent) - (rcpt >= 0)
-    for item in items:
-        at_ms = _to_ms(item.at_s - begun_s)
-        if item.is_sent:
-            for command in item.octets.splitlines():
+    answered, rcpts, rest = 0, 0, b""
+    others = sum(octets.count(_RCPT) for _, octets, kind in items if kind != RECEIVED) - (rcpt >= 0)
+    for n, (at_s, octets, kind) in enumerate(items, 1):
+        at_ms = _to_ms(at_s - begun_s)
+        if kind != RECEIVED:
+            for command in octets.splitlines():
                 is_rcpt = command.startswith(_RCPT)
-                asked.append(sum(one != _SHARED for one in asked) if is_rcpt else _SHARED)
+                asked.append(rcpts if is_rcpt else _SHARED)
+                rcpts += is_rcpt
                 if asked[-1] in (_SHARED, rcpt):
                     yield ConversationLine(at_ms, Direction.SENT, command.decode("utf-8", "replace"))
                 elif others:
                     noun = "another recipient" if others == 1 else f"{others} other recipients"
                     yield ConversationLine(at_ms, Direction.NOTE, f"RCPT and its reply for {noun}")
                     others = 0
-            if item.mail_octets:
+            if kind:
                 asked.append(_SHARED)
-                yield ConversationLine(at_ms, Direction.SENT, f"[the mail, {item.mail_octets:,} octets, and the dot]")
+                yield ConversationLine(at_ms, Direction.SENT, f"[the mail, {kind:,} octets, and the dot]")
             continue
-        *lines, rest = (rest + item.octets).split(b"\n")
-        for line in lines + ([rest] if rest and item is items[-1] else []):
+        *lines, rest = (rest + octets).split(b"\n")
+        for line in lines + ([rest] if rest and n == len(items) else []):
             if answered >= len(asked) or asked[answered] in (_SHARED, rcpt):
                 words = line[: conversation.MAX_LINE].rstrip(b"\r").decode("utf-8", "replace")
                 yield ConversationLine(at_ms, Direction.RECEIVED, words)

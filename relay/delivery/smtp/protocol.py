@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from relay import reply as replies
 from relay.deadline import NEVER, Deadline
-from relay.delivery.smtp.conversation_record import MAX_RECEIVED, ExchangeItem, HandshakeRecord
+from relay.delivery.smtp.conversation_record import MAX_RECEIVED, RECEIVED, ExchangeItem, HandshakeRecord
 from relay.reply import Reply
 
 MAX_REPLY = 1 << 16  # octets, all lines together
@@ -79,7 +79,7 @@ class SmtpClientProtocol(asyncio.Protocol):
 
     def record_sent(self, octets: bytes, mail_octets: int = 0) -> None:
         """Records commands that were written, or that a mail of so many octets was."""
-        self.exchange.append(ExchangeItem(self._loop.time(), True, octets, mail_octets))
+        self.exchange.append((self._loop.time(), octets, mail_octets))
 
     async def transfer(self, octets: bytes, timeout_s: float) -> None:
         """Sends all octets; the last ones may still be in the buffer. `timeout_s` is for each block. Raises
@@ -144,7 +144,7 @@ class SmtpClientProtocol(asyncio.Protocol):
         self._buffer += data
         if self._recordable > 0:
             self._recordable -= len(data)
-            self.exchange.append(ExchangeItem(self._loop.time(), False, data))
+            self.exchange.append((self._loop.time(), data, RECEIVED))
         if len(self._buffer) > 4 * MAX_REPLY:
             self._transport.abort()
         self._wake()
