@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from relay import conversation
 from relay.conversation import MAX_CHARACTERS, MAX_LINE, MAX_LINES, ConversationLine, Direction
+from relay.delivery.smtp.conversation_record import HandshakeRecord
 from tests.upstream import ScriptedUpstream
 from tests.waypost_server import Waypost, free_port, html_mail
 
@@ -147,6 +148,27 @@ def test_an_upstream_that_says_much_cannot_make_a_conversation_large(relay: Wayp
     assert len(lines) <= MAX_LINES and len("\n".join(lines)) <= MAX_CHARACTERS
     assert "> RCPT TO:<e550-5.1.1+long@example.com>" in lines and lines[-1] == "< 550 5.1.1 scripted"
     assert [line for line in lines if line.endswith("lines are left out")]
+
+
+@pytest.mark.parametrize(
+    ("commands", "recorded_texts"),
+    [
+        ([(b"AUTH", b"PLAIN", b"c2VjcmV0")], ["AUTH PLAIN [credentials]"]),
+        ([(b"AUTH", b"LOGIN", b"c2VjcmV0"), (b"c2VjcmV0",)], ["AUTH LOGIN [credentials]", "[credentials]"]),
+        ([(b"AUTH", b"CRAM-MD5"), (b"c2VjcmV0",)], ["AUTH CRAM-MD5", "[credentials]"]),
+        ([(b"AUTH", b"XOAUTH2", b"c2VjcmV0"), (b"",)], ["AUTH XOAUTH2 [credentials]", "[credentials]"]),
+    ],
+)
+def test_of_any_mechanism_of_auth_its_name_is_kept(
+    commands: list[tuple[bytes, ...]], recorded_texts: list[str]
+) -> None:
+    record = HandshakeRecord(lambda: 0.0)
+    for words in commands:
+        record.record_command(*words)
+        record.record_reply(334, "c2VjcmV0")
+    lines = conversation.read_lines(record.to_text())
+    assert [line.text for line in lines if line.direction is Direction.SENT] == recorded_texts
+    assert [line.text for line in lines if line.direction is Direction.RECEIVED] == ["334"] * len(commands)
 
 
 _LINES = st.builds(ConversationLine, st.integers(0, 10**9), st.sampled_from(Direction), st.text(max_size=600))
