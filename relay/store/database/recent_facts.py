@@ -11,14 +11,15 @@ from collections import deque
 from typing import Any, NamedTuple
 
 _MAX_AGE_S = 10.0  # within this time a bad page is met: the queue is read each second, and much else with each mail
-_MAX_OCTETS = 32 << 20
+_MAX_OCTETS = 16 << 20  # at 900 mails of 2 KB a second: the latest three seconds, in which each mail reads the file
+_OCTETS_OF_OBJECTS = 4 << 10  # of memory that a fact takes besides its mail
 
 
 class _RecentFact(NamedTuple):
     at_s: float
     name: str
     value: Any  # as in journal.Fact
-    octets: int
+    octets: int  # of memory
 
 
 class RecentFacts:
@@ -32,6 +33,7 @@ class RecentFacts:
     def add(self, name: str, value: Any, octets: int) -> None:  # Any: as above
         """`octets`: the size of the mail in it."""
         now = time.monotonic()
+        octets += _OCTETS_OF_OBJECTS
         with self._lock:
             self._facts.append(_RecentFact(now, name, value, octets))
             self._octets += octets
