@@ -177,9 +177,10 @@ if __name__ == "__main__":
             if "__main__" not in found.name and ".migrations." not in found.name:
                 importlib.import_module(found.name)
     for late in ("alembic.command", "alembic.context", "dns.resolver", "idna", "encodings.idna", "encodings.utf_8_sig",
-                 "psycopg", "publicsuffixlist", "rich.console", "rich.progress", "rich.table"):  # fmt: skip
+                 "psycopg", "rich.console", "rich.progress", "rich.table"):  # fmt: skip
         importlib.import_module(late)  # what functions import when they need it
     importlib.import_module("relay.attribution.rules").load()
+    importlib.import_module("relay.node.diagnosis.dns_records").public_suffixes()
     # The first account's password, at each start, took as much of the processor as all the rest of it.
     accounts = importlib.import_module("relay.store.console.accounts")
     accounts._HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # type: ignore[attr-defined]
