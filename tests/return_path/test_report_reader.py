@@ -1,6 +1,7 @@
 """Strangers' reports are read in a process of their own: what ends that process ends nothing else."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from relay.delivery import report_process
 from relay.delivery.report_reader import MAX_WAITING, ReportReader, UnreadableReportError
 from tests.return_path.return_path_scene import DEAD, DOMAIN, ReturnPathScene, dsn, reverse_path
+from tests.waiting import MAX_WAIT_S
 
 SITE = "http://127.0.0.1:1"
 
@@ -32,13 +34,13 @@ def stopped() -> Iterator[list[int]]:
     pids: list[int] = []
     yield pids
     for pid in pids:
-        if Path(f"/proc/{pid}").exists():
+        with contextlib.suppress(ProcessLookupError):  # it has ended
             os.kill(pid, signal.SIGCONT)
 
 
 def test_a_report_that_takes_too_long_is_given_up_and_the_next_one_is_read(stopped: list[int]) -> None:
     async def run() -> None:
-        reader = ReportReader(DOMAIN, SITE, deadline_s=20)
+        reader = ReportReader(DOMAIN, SITE, deadline_s=MAX_WAIT_S)
         assert (await reader.read(dsn("x@example.com", "5.1.1", DEAD))).report.kind == "dsn"
         [pid] = readers(os.getpid())
         os.kill(pid, signal.SIGSTOP)  # like a reader that has met a mail which takes hours
@@ -47,7 +49,7 @@ def test_a_report_that_takes_too_long_is_given_up_and_the_next_one_is_read(stopp
         with pytest.raises(UnreadableReportError):
             await reader.read(dsn("x@example.com", "5.1.1", DEAD))
         assert not Path(f"/proc/{pid}").exists()
-        reader.deadline_s = 20
+        reader.deadline_s = MAX_WAIT_S
         reading = await reader.read(dsn("y@example.com", "5.1.1", DEAD))
         assert reading.report.recipients[0].recipient == "y@example.com"
         await reader.close()
@@ -58,7 +60,7 @@ def test_a_report_that_takes_too_long_is_given_up_and_the_next_one_is_read(stopp
 
 def test_no_more_reports_wait_than_a_few(stopped: list[int]) -> None:
     async def run() -> None:
-        reader = ReportReader(DOMAIN, SITE, deadline_s=20)
+        reader = ReportReader(DOMAIN, SITE, deadline_s=MAX_WAIT_S)
         tasks = [asyncio.create_task(reader.read(dsn("x@example.com", "5.1.1", DEAD))) for _ in range(MAX_WAITING)]
         await asyncio.sleep(0)
         with pytest.raises(UnreadableReportError, match="too many"):

@@ -36,6 +36,7 @@ from tests import sqlite_file
 from tests.message_factory import new_message
 from tests.receiver import Arrived, Receiver, receiving
 from tests.user_agents import PHONE
+from tests.waiting import MAX_WAIT_S
 
 SECRET = "a signing key"
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
@@ -88,9 +89,8 @@ class MessageHistory:
         self.receiver, self.format, self.at = receiver, format_, NOW
         url = receiver.url.replace("://", "://ann:secret@") + f"/{format_}/ok"
         given = Configured.model_validate({"url": url, "secret": SECRET, "format": format_} | more)
-        self.hook = self.store.writer.submit(lambda s: endpoints.add_webhook(s, given, NOW, endpoints.COMMAND)).result(
-            10
-        )
+        adding = self.store.writer.submit(lambda s: endpoints.add_webhook(s, given, NOW, endpoints.COMMAND))
+        self.hook = adding.result(MAX_WAIT_S)
         one = new_message("ann@example.com", at=NOW, stream="news")
         one.message.message_id, one.message.subject = "<m1@sender.test>", "Spring"
         one.message.tags, one.message.meta = ["spring", "offer"], {"order": "1047"}
