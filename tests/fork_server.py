@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[1]
 # Where a Python that a test starts finds the program, and what this one was told besides (`make later`).
 IMPORT_PATH = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 _MAX_REQUEST_OCTETS = 1 << 17  # octets of a request
+_READ_AT_START = ("COVERAGE", "FAKETIME", "LD_", "PYTHON")  # what of an environment a process reads as it begins
 
 
 class Process:
@@ -66,7 +67,8 @@ class Process:
 
 
 class ForkServer:
-    """Processes that have the program in memory: one for each environment, started when a test first needs it."""
+    """Processes that have the program in memory, started when a test first needs one: one for each environment, as far
+    as a process reads it when it begins."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -77,12 +79,13 @@ class ForkServer:
         status, status_end = os.pipe()
         own = ("WAYPOST_", "PYTEST_")  # what is set for the tests, and by them for each
         environment = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+        environment["PYTHONPATH"] = IMPORT_PATH
         streams = [one if isinstance(one, int) else one.fileno() for one in (stdin, stdout, stderr)]
         with self._lock:
-            key = frozenset(environment.items())
+            key = frozenset(pair for pair in environment.items() if pair[0].startswith(_READ_AT_START))
             if key not in self._sockets:
                 self._sockets[key] = self._begin(environment)
-            socket.send_fds(self._sockets[key], [json.dumps(words).encode()], [*streams, status_end])
+            socket.send_fds(self._sockets[key], [json.dumps([words, environment]).encode()], [*streams, status_end])
             pid = int(self._sockets[key].recv(32))
         os.close(status_end)
         return Process(pid, status)
@@ -93,7 +96,7 @@ class ForkServer:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.fork_server", str(theirs.fileno())],
                 cwd=ROOT,
-                env=environment | {"PYTHONPATH": IMPORT_PATH},
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
             )
@@ -143,7 +146,10 @@ def _serve(requests: socket.socket) -> list[str]:
                 for left in (*streams, wake_read, wake_write, requests.fileno(), *living.values()):
                     os.close(left)
                 requests.detach()
-                words: list[str] = json.loads(text)
+                words: list[str]
+                words, environment = json.loads(text)
+                os.environ.clear()
+                os.environ.update(environment)
                 return words
             living[pid] = streams[3]
             for stream in streams[:3]:

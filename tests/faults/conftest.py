@@ -29,24 +29,29 @@ def sink() -> Iterator[ScriptedUpstream]:
     server.close()
 
 
+@pytest.fixture(scope="session")
+def clock_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all: the fork server of another file would be another process, of 3 s of processor time."""
+    return tmp_path_factory.mktemp("clock") / "clock"
+
+
 @pytest.fixture
-def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def clock(clock_file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A file whose text sets the clock of the servers that are started: `+1h`, say."""
     if _LIBRARY is None:
         pytest.skip("no libfaketime here: apt-get install faketime")
     if "FAKETIME" in os.environ:
         pytest.skip("the clock of the whole suite is set already: make later")
-    file = tmp_path / "clock"
-    file.write_text("+0")
+    clock_file.write_text("+0")
     for name, value in {
         "LD_PRELOAD": str(_LIBRARY),
-        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_TIMESTAMP_FILE": str(clock_file),
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }.items():
         monkeypatch.setitem(os.environ, name, value)
-    yield file
+    yield clock_file
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
