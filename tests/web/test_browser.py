@@ -273,7 +273,7 @@ def test_every_page_fits_and_axe_finds_nothing(chromium: Any, scene: Scene, sess
     page = context.new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
-    axe = axe_playwright.Axe()
+    axe, axe_again = axe_playwright.Axe(), axe_playwright.Axe("0")  # the page has it then: it is half a megabyte
     one = f"/mailbox/{mails.opened}/0"
     paths = ["/", "/messages", f"/messages/{mails.opened}", f"/messages/{mails.suppressed}", "/queue", "/bounces"]
     paths += ["/links", "/suppressions", "/suppressions/import", "/mailbox", one, f"{one}?view=changes"]
@@ -286,7 +286,9 @@ def test_every_page_fits_and_axe_finds_nothing(chromium: Any, scene: Scene, sess
             page.emulate_media(color_scheme=scheme)
             overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert overflow <= 0, (path, width)
-            found = axe.run(page, options={"iframes": False, "resultTypes": ["violations"]})
+            found = (axe if width == 1280 else axe_again).run(
+                page, options={"iframes": False, "resultTypes": ["violations"]}
+            )
             assert found.violations_count == 0, f"{path}, {scheme}: {found.generate_report()}"
     context.close()
     assert any(BLOCKED in one for one in said)  # nothing of the mail is fetched from elsewhere
