@@ -13,7 +13,7 @@ from tests.waypost_server import Waypost, free_port
 WAYS = ["plain", "login", "starttls", "implicit"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("clients")
     make_certificate(folder)

@@ -11,7 +11,7 @@ from tests.upstream import EXTENSIONS, ScriptedUpstream
 from tests.waypost_server import Waypost, free_port
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("dialogs")
     make_certificate(folder)

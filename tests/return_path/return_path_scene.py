@@ -55,7 +55,7 @@ class ReturnPathScene:
         return self.relay.rows("suppressions", "list", recipient)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def scene(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReturnPathScene]:
     tables = (
         f'[bounces]\nreturn_path = "{DOMAIN}"\n[inbound]\nmailgun = "key"\n[access]\nnetworks = []\n'
