@@ -148,8 +148,7 @@ def _serve(requests: socket.socket) -> list[str]:
                 requests.detach()
                 words: list[str]
                 words, environment = json.loads(text)
-                os.environ.clear()
-                os.environ.update(environment)
+                _change_environment(environment)
                 return words
             living[pid] = streams[3]
             for stream in streams[:3]:
@@ -159,6 +158,15 @@ def _serve(requests: socket.socket) -> list[str]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     os._exit(0)
+
+
+def _change_environment(environment: dict[str, str]) -> None:
+    """What is as it should be stays where it is: setproctitle finds a process's title by it."""
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    for name, value in environment.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 def _report(living: dict[int, int]) -> None:
