@@ -156,9 +156,9 @@ def test_the_environment_overrides_and_is_named_when_it_is_wrong(tmp_path: Path)
 
 
 def test_the_example_configuration_is_the_defaults() -> None:
-    assert load.load(ROOT / "config.toml", {}) == load.load(None, {}).model_copy(
-        update={"relay": load.load(ROOT / "config.toml", {}).relay}
-    )
+    example = load.load(ROOT / "config.toml", {})
+    defaults = load.load(None, {}).model_copy(update={"relay": example.relay})
+    assert example.model_dump() == defaults.model_dump()  # all but the file that it came from
 
 
 def test_every_key_is_explained_in_the_example_configuration() -> None:

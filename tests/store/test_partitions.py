@@ -59,7 +59,7 @@ def record(connection: sa.Connection, message: str, *times: datetime) -> None:
     """An event and an attempt of each time."""
     events.append_events(connection, [happened(message, at) for at in times], {})
     row = {"message": message, "number": 0, "upstream": "u", "phase": "dot", "code": 250, "rule": ""}
-    row |= {"status": "", "text": "ok", "took_ms": 1, "uncertain": False}
+    row |= {"status": "", "text": "ok", "took_ms": 1, "uncertain": False, "conversation": ""}
     outcomes.insert_attempts(connection, [{**row, "at": at} for at in times])
 
 
