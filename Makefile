@@ -75,9 +75,7 @@ bench: .venv/.bench
 	@missing=; for tool in $(PEERS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	  [ -z "$$missing" ] || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; } \
 	  || { echo "Needed:$$missing"; exit 1; }
-	$(BIN)/python -m benchmarks.mail
-	$(BIN)/python -m benchmarks.hits
-	$(BIN)/python benchmarks/rewrite.py
+	$(BIN)/python -m benchmarks
 
 # Fetches the mail and HTML that packages ship, and measures what rewriting does to it.
 corpora: .venv/.test

@@ -9,18 +9,14 @@ The figure is the best of many rounds in turn, in processor time. Ours remembers
 next recipient of a mailing: all rounds but the first find it so. The same mail is measured in quoted-printable and in
 base64, too.
 
-    make bench
+    python -m benchmarks.rewrite
 """
 
 import base64
 import quopri
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from time import process_time
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cryptography.fernet import Fernet
 from pytracking import Configuration
@@ -38,6 +34,17 @@ _URLS = {
 }
 _ENCRYPTED = Configuration(**_URLS, encryption_bytestring_key=Fernet.generate_key())
 _PLAIN = Configuration(**_URLS)
+_COLUMNS = (
+    "page",
+    "size",
+    "links",
+    "ours, ms",
+    "× adapt_html, encrypted links",
+    "× adapt_html, plain links",
+    "quoted-printable, × 8bit",
+    "base64, × 8bit",
+    "one more recipient, of the first",
+)
 _METADATA = {"message": "0" * 20, "recipient": 0}
 PARAGRAPH = (
     '<p style="margin:0 0 12px;color:#114">A paragraph of a newsletter, with <b>some</b> markup and quite a bit of '
@@ -85,8 +92,8 @@ def measure(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
 
 
 def main() -> None:
+    print(f"| {' | '.join(_COLUMNS)} |\n|{'---|' * len(_COLUMNS)}")
     for name, make in (("a link every 2 KB", prose), ("MJML's tables, a link every 500 octets", tables)):
-        print(f"{name}: ms a mail")
         for size in SIZES:
             html = make(size)
             octets = make_mail(html.encode())
@@ -102,15 +109,24 @@ def main() -> None:
                 "plain": partial(adapt_html, html, _METADATA, configuration=_PLAIN),
             }
             took = measure(calls, max(50, ROUNDS_OCTETS // len(html)))
-            print(
-                f"  {size // 1000:>4} KB, {len(kept.links):>3} links: ours {took['ours']:.3f}, one more recipient"
-                f" {took['again']:.3f}; adapt_html {took['encrypted']:.3f}, with plain links {took['plain']:.3f}"
+            ratios = (
+                took[one] / took[peer]
+                for one, peer in (
+                    ("ours", "encrypted"),
+                    ("ours", "plain"),
+                    ("quoted-printable", "ours"),
+                    ("base64", "ours"),
+                    ("again", "ours"),
+                )
             )
-            print(
-                f"    ratio {took['ours'] / took['encrypted']:.2f}, to plain {took['ours'] / took['plain']:.2f};"
-                f" quoted-printable {took['quoted-printable'] / took['ours']:.2f}, base64"
-                f" {took['base64'] / took['ours']:.2f} of 8bit; one more recipient {took['again'] / took['ours']:.0%}"
+            row = (
+                name,
+                f"{size // 1000} KB",
+                str(len(kept.links)),
+                f"{took['ours']:.3f}",
+                *map("{:.2f}".format, ratios),
             )
+            print(f"| {' | '.join(row)} |", flush=True)
 
 
 def documents() -> None:
@@ -140,10 +156,13 @@ def documents() -> None:
         count += 1
         links += len(kept.links)
     if not count:
-        print("no real documents here: `make corpora` fetches them")
+        print("\nNo real documents are here: `make corpora` fetches them.")
         return
-    print(f"{count} real documents of 6 to 120 KB with {links} links; {refused} more that adapt_html cannot take")
-    print(f"  ratio {sums['ours'] / sums['encrypted']:.2f}, to plain {sums['ours'] / sums['plain']:.2f}")
+    print(
+        f"\n{count} real documents of 6 to 120 KB with {links} links take {sums['ours'] / sums['encrypted']:.2f} of"
+        f" adapt_html's time with encrypted links, {sums['ours'] / sums['plain']:.2f} with plain ones. It cannot take"
+        f" {refused} more."
+    )
 
 
 def _instrument(octets: bytes) -> bytes:

@@ -22,6 +22,7 @@ from benchmarks.hits import load, servers
 from benchmarks.mail import mails, processes
 from benchmarks.mail.load import MailLoad, wait_for_port
 from benchmarks.mail.servers import MailServer, free_port, waypost
+from benchmarks.ratios import with_spread
 
 _MAILS = 3000
 _KILL_LOAD_S = 3.0
@@ -74,10 +75,10 @@ def compare(running: list[MailServer], script: Path, rounds: int, seconds: float
                 sleep(1)  # for what is written behind the answers
         for server in running:
             mine, peers = found[server.name], found[running[0].name]
-            ratio = statistics.median(one.rate / peer.rate for one, peer in zip(mine, peers, strict=True))
+            ratio = with_spread(one.rate / peer.rate for one, peer in zip(mine, peers, strict=True))
             middle = [statistics.median(values) for values in zip(*(one[1:4] for one in mine), strict=True)]
             print(
-                f"| {server.name} | {connections} | {middle[0]:.0f} | {ratio:.2f} | {middle[1]:.1f} | {middle[2]:.1f} |"
+                f"| {server.name} | {connections} | {middle[0]:.0f} | {ratio} | {middle[1]:.1f} | {middle[2]:.1f} |"
                 f" {statistics.median(cpu_ms[server.name]):.2f} | {sum(one.errors for one in mine)} |",
                 flush=True,
             )

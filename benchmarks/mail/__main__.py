@@ -17,6 +17,7 @@ from typing import NamedTuple
 from benchmarks.mail import mails, processes, servers
 from benchmarks.mail.load import MailLoad, Run
 from benchmarks.mail.servers import MailServer
+from benchmarks.ratios import with_spread
 
 _CONNECTIONS = 10
 _COUNTS = {"2 KB text": 3000, "31 KB HTML": 1500, "1 MB": 200}
@@ -80,16 +81,16 @@ _COLUMNS = ("server", "mails/s", "× Postfix", "CPU ms", "× Postfix", "switches
 
 
 def _print(name: str, results: dict[str, list[Measured]]) -> None:
-    print(f"\n## {name}\n")
+    print(f"\n### {name}\n")
     print(f"| {' | '.join(_COLUMNS)} | lost | twice |\n|{'---|' * (len(_COLUMNS) + 2)}")
     peers = results["Postfix"]
     for server, mine in results.items():
         pairs = list(zip(mine, peers, strict=True))
         row = (
             f"{_middle(one.load.rate for one in mine):.0f}",
-            f"{_middle(one.load.rate / peer.load.rate for one, peer in pairs):.2f}",
+            with_spread(one.load.rate / peer.load.rate for one, peer in pairs),
             f"{_middle(one.load.cpu_ms for one in mine):.2f}",
-            f"{_middle(one.load.cpu_ms / peer.load.cpu_ms for one, peer in pairs):.2f}",
+            with_spread(one.load.cpu_ms / peer.load.cpu_ms for one, peer in pairs),
             f"{_middle(one.load.switches for one in mine):.0f}",
             f"{_middle(one.alone.reply_p50_ms for one in mine):.1f}, "
             f"{_middle(one.alone.reply_p99_ms for one in mine):.1f}",
