@@ -25,10 +25,12 @@ _PARTS = {
 }
 _HEAD = """# Results
 
-Made by `make bench` on {day}. Load source, servers and sink share the machine's processors: the ratios to the peer in
-the same run count, and those differ from machine to machine. A ratio is the median of the rounds, with the lowest and
-the highest in brackets. Every mail was checked to arrive once. What takes longer, such as a store of a million messages
-or a server that is killed, is under [Long runs](LONG_RUNS.md).
+Made by `make bench` on {day}.
+
+Load source, servers and sink share the machine's processors: the ratios to the peer in the same run count, and those
+differ from machine to machine. A ratio is the median of the rounds, with the lowest and the highest in brackets. Every
+mail was checked to arrive once. What takes longer, such as a store of a million messages or a server that is killed,
+is under [Long runs](LONG_RUNS.md).
 
 {machine}
 """
