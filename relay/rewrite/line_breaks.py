@@ -69,12 +69,16 @@ def _find_space_in_tag(html: bytes, tag: html_attributes.Tag | None, at: int) ->
 def _space_before(html: bytes, low: int, at: int) -> tuple[int, int] | None:
     low = max(low, at - MAX_LINE)
     space = html.rfind(b" ", low, at)
-    is_text = b"<" not in html[space:at] and b"\n" not in html[space:at]
-    return (space, space + 1) if space >= 0 and is_text else None
+    if space < 0 or b"<" in html[space:at] or b"\n" in html[space:at]:
+        return None
+    words = html[low:space].rstrip(b" ")
+    starts_line = words.endswith(b"\n") if words else html[low - 1 : low] in (b"", b"\n")
+    return None if starts_line else (space, space + 1)  # there would be an empty line
 
 
 def _space_after(html: bytes, at: int, high: int) -> tuple[int, int] | None:
-    high = min(high, at + MAX_LINE)
-    space = html.find(b" ", at, high)
-    is_text = b"<" not in html[at:space] and b"\n" not in html[at:space]
-    return (space, space + 1) if space >= 0 and is_text else None
+    space = html.find(b" ", at, min(high, at + MAX_LINE))
+    if space < 0 or b"<" in html[at:space] or b"\n" in html[at:space]:
+        return None
+    following = html[space : space + MAX_LINE].lstrip(b" ")
+    return None if following[:1] in (b"", b"\r", b"\n") else (space, space + 1)  # as above

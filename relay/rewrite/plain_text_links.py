@@ -103,12 +103,12 @@ def _add_line_ends(
             grown += growing
             continue
         space = octets.rfind(b" ", max(past, begin, template.start - MAX_LINE), template.start)
-        if space > begin:
+        if space > begin and octets[begin:space].strip(b" "):  # else there would be an empty line
             made.append((_line_end(space, is_flowed, deletes_spaces), None))
             begin, grown = space + 1, 0
         made.append((template, link))
         grown += growing
-        space = octets.find(b" ", template.end, template.end + len(rest))
+        space = octets.find(b" ", template.end, template.end + len(rest.rstrip(b" ")))
         is_free = n + 1 == len(pairs) or space < pairs[n + 1][0].start
         is_long = template.end - begin + grown + len(rest) > MAX_LINE
         # No line of ours begins like a delimiter, a quotation or `From `.

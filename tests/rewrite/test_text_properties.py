@@ -14,11 +14,14 @@ from relay.rewrite import plan
 from tests.rewrite.mails import PUBLIC_URL, make_mail, mint, tracked, undone
 from tests.rewrite.text_links import CLICK, SETTINGS, put_back, text_of
 
+MARK = "{{waypost_unsubscribe_url}}"
+LONG = f"https://c.example/{'long/' * 40}"
+AT_THE_END = f"{LONG} https://a.example/ {LONG}<https://a.example/q.>{MARK}"  # its line has no room for the mark's URL
 _URLS = st.sampled_from(
     [
-        *("https://a.example/", "http://b.example/x_(y)?z=1&w=%20#f", "https://c.example/" + "long/" * 40),
+        *("https://a.example/", "http://b.example/x_(y)?z=1&w=%20#f", LONG),
         *("https://keep.example/", "https://a.example/{{id}}", "<https://a.example/q.>", "<https://a.example/\r\nq>"),
-        *("{{waypost_unsubscribe_url}} ", "https://ä.example/", "https://"),
+        *(f"{MARK} ", "https://ä.example/", "https://"),
     ]
 )
 _WORDS = st.sampled_from(
@@ -51,7 +54,9 @@ def _paragraphs(text: str, deletes_space: bool) -> list[tuple[int, str]]:
 @given(_TEXTS, _FORMATS, st.sampled_from([b"8bit", b"quoted-printable", b"base64"]), st.integers(20, 76))
 @example("word " * 180 + "{{waypost_unsubscribe_url}} " + "word " * 12, "; format=flowed", b"8bit", 20)
 @example("word " * 180 + "{{waypost_unsubscribe_url}} " + "word " * 12, "; format=flowed; delsp=yes", b"8bit", 20)
-def test_with_its_urlsput_back_the_text_is_what_it_was(text: str, format_: str, encoding: bytes, width: int) -> None:
+@example(f"{AT_THE_END}  \r\nend", "", b"8bit", 20)
+@example(f"{AT_THE_END} ", "; format=flowed", b"8bit", 20)
+def test_with_its_urls_put_back_the_text_is_what_it_was(text: str, format_: str, encoding: bytes, width: int) -> None:
     type_ = f"text/plain; charset=utf-8{format_}".encode()
     octets = make_mail(_encoded(text.encode(), encoding, width), type_=type_, encoding=encoding)
     made = plan.plan(octets, SETTINGS)
