@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from relay import tokens
+from relay.node.data_directory import KEYS_FILE
 from tests.fork_server import Process
 from tests.waiting import until
 from tests.waypost_server import FORK_SERVER, free_port
@@ -102,3 +104,14 @@ def test_who_waits_for_a_server_that_hangs_says_so(tmp_path: Path) -> None:
             assert process.poll() is None
         running["serve"].send_signal(signal.SIGTERM)
         assert running["serve"].wait(30) == -signal.SIGTERM
+
+
+def test_sigterm_during_the_preparation_leaves_no_process_that_goes_on_with_it(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    tokens.open_key_ring(tmp_path / "data" / KEYS_FILE)  # without keys, the server itself looks for mail first
+    with silent_server(logs_in=True) as url, started(tmp_path, url, "serve") as running:
+        serve = running["serve"]
+        [preparing] = until(Path(f"/proc/{serve.pid}/task/{serve.pid}/children").read_text).split()
+        serve.terminate()
+        assert serve.wait(30) == -signal.SIGTERM
+        assert not Path(f"/proc/{preparing}").exists()
