@@ -44,9 +44,19 @@ def _redact_conversation(policy: IdentityPolicy, text: str, recipient: str) -> s
         if line.direction is Direction.RECEIVED:
             found = _REPLY_CODES.match(line.text)
             return found[0].rstrip() if found else ""
-        return redact_text(_NAMING_PARAMETERS.sub(rf"\1={REDACTED}", line.text), unwanted)
+        words = _redact_path(line.text) if line.direction is Direction.SENT else line.text
+        return redact_text(_NAMING_PARAMETERS.sub(rf"\1={REDACTED}", words), unwanted)
 
     return conversation.replace_texts(text, redact_line)
+
+
+def _redact_path(command: str) -> str:
+    """MAIL or RCPT without its path, whatever is in it: of `a/b@c.test` or `"a b"@c.test`, prose rules leave a part."""
+    before, mark, rest = command.partition("<")
+    if not mark or rest.startswith(">"):
+        return command
+    _, _, parameters = rest.rpartition(">")
+    return f"{before}<{REDACTED}>{parameters if '>' in rest else ''}"
 
 
 def redact_outcomes(policy: IdentityPolicy, many: Iterable[Outcome]) -> list[Outcome]:
