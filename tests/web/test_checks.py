@@ -4,12 +4,17 @@ Always: an admin alone runs them, one run at a time, and each run is in the audi
 """
 
 import html
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.fork_server import IMPORT_PATH
 from tests.upstream import ScriptedUpstream
 from tests.waiting import until
 from tests.waypost_server import Waypost
@@ -97,6 +102,26 @@ def test_a_configuration_that_is_broken_by_now_is_said(relay: Waypost) -> None:
         assert "Ended early" in page and "delivry" in page
     finally:
         relay.config.write_text(text)
+
+
+def test_they_load_nothing_from_the_folder_where_the_server_was_started(
+    server: ScriptedUpstream, tmp_path: Path
+) -> None:
+    (tmp_path / "dataclasses.py").write_text("raise SystemExit('of another program')\n")
+    other = Waypost(tmp_path / "other", server.port)
+    command = [sys.executable, "-P", "-m", "relay", "serve", "--config", str(other.config)]
+    environment = {**os.environ, "PYTHONPATH": IMPORT_PATH}
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+    ) as running:
+        try:
+            assert running.stdout is not None and running.stdout.readline().startswith(b"ready ")
+            other.cli("user", "add", "ann", stdin=PASSWORD)
+            with sign_in(other, "ann") as browser:
+                page = run_checks(browser)
+        finally:
+            running.terminate()
+    assert "of another program" not in page and f"fine upstream scripted at 127.0.0.1:{server.port}" in page
 
 
 def test_an_upstream_is_not_tried_until_a_mail_process_has_connected_to_it(
