@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -26,12 +26,17 @@ def _message(type_: bytes, body: bytes) -> bytes:
 
 
 def _log_in(client: socket.socket) -> None:
-    """PostgreSQL's side of the protocol, version 3.0, up to ReadyForQuery."""
-    while True:
-        (length,) = struct.unpack("!I", client.recv(4))
-        if client.recv(length - 4)[:4] not in (_SSL_REQUEST, _GSS_REQUEST):
-            break
-        client.sendall(b"N")
+    """PostgreSQL's side of the protocol, version 3.0, up to ReadyForQuery; less of it for a client that is killed."""
+    with suppress(OSError):
+        while head := client.recv(4, socket.MSG_WAITALL):
+            (length,) = struct.unpack("!I", head)
+            if client.recv(length - 4)[:4] not in (_SSL_REQUEST, _GSS_REQUEST):
+                _send_greeting(client)
+                return
+            client.sendall(b"N")
+
+
+def _send_greeting(client: socket.socket) -> None:
     values = b"".join(_message(b"S", name + b"\0" + value + b"\0") for name, value in _VALUES)
     key, ready = _message(b"K", struct.pack("!II", 1, 2)), _message(b"Z", b"I")
     client.sendall(_message(b"R", struct.pack("!I", 0)) + values + key + ready)
