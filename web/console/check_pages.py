@@ -145,7 +145,7 @@ async def _read_findings(process: Process, findings: list[CheckFinding]) -> str:
     messages: list[str] = []
     while line := await output.readline():
         if len(findings) >= MAX_FINDINGS:
-            return f"There is more than {MAX_FINDINGS} findings."
+            return f"There are more than {MAX_FINDINGS} findings."
         if finding := _parse_finding(line):
             findings.append(finding)
         elif len(messages) < _MAX_MESSAGES:

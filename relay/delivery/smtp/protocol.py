@@ -42,7 +42,7 @@ class SmtpClientProtocol(asyncio.Protocol):
         self.last_activity_s = asyncio.get_running_loop().time()  # when octets were last received or sent
         self.deadline = NEVER  # of the event loop's clock; no read or write lasts beyond it
         self.handshake = handshake
-        self.exchange: list[ExchangeItem] = []  # of the present transaction, with `record_sent` of what was sent
+        self.exchange: list[ExchangeItem] = []  # of the present transaction, what was sent and received
         self.mails_begun = 0
         self._recordable = MAX_RECEIVED  # octets
         self._transport = transport
@@ -77,9 +77,14 @@ class SmtpClientProtocol(asyncio.Protocol):
         self.exchange, self._recordable = [], MAX_RECEIVED
         self.mails_begun += 1
 
-    def record_sent(self, octets: bytes, mail_octets: int = 0) -> None:
-        """Records commands that were written, or that a mail of so many octets was."""
-        self.exchange.append((self._loop.time(), octets, mail_octets))
+    def command(self, octets: bytes) -> None:
+        """Sends commands, and records them. Raises ConnectionLostError."""
+        self.write(octets)
+        self.exchange.append((self._loop.time(), octets, 0))
+
+    def record_mail(self, octets: int) -> None:
+        """Records that a mail of so many octets was sent."""
+        self.exchange.append((self._loop.time(), b"", octets))
 
     async def transfer(self, octets: bytes, timeout_s: float) -> None:
         """Sends all octets; the last ones may still be in the buffer. `timeout_s` is for each block. Raises

@@ -97,9 +97,7 @@ class _Transaction:
         client = self._client
         if self._is_pipelined:
             reset = [b"RSET\r\n"] if client.needs_reset else []
-            commands = b"".join([*reset, self._mail, *(rcpt for _, rcpt in self._rcpts), b"DATA\r\n"])
-            client.write(commands)
-            client.record_sent(commands)
+            client.command(b"".join([*reset, self._mail, *(rcpt for _, rcpt in self._rcpts), b"DATA\r\n"]))
         if client.needs_reset and not (reply := await self._ask(b"RSET\r\n", MAIL_S)).accepts:
             raise ConnectionLostError(f"unexpected reply to RSET: {reply}")
         client.needs_reset = True  # until the transaction has come to its end
@@ -151,7 +149,7 @@ class _Transaction:
                     await client.transfer(last, BLOCK_S)
                 last = block
         client.write(last)
-        client.record_sent(b"", len(self._octets))
+        client.record_mail(len(self._octets))
         self.is_sent = True
         self._phase = Phase.DOT
         self._set_remaining(await self._read(DOT_S))
@@ -160,15 +158,13 @@ class _Transaction:
     async def _abandon_data(self) -> None:
         """DATA was sent ahead and no recipient was accepted: RFC 2920 §3.1."""
         if (await self._read(DATA_S, is_data=True)).code == 354:
-            self._client.write(_LONE_DOT)
-            self._client.record_sent(_LONE_DOT)
+            self._client.command(_LONE_DOT)
             await self._read(DOT_S)
             self._client.needs_reset = False
 
     async def _ask(self, command: bytes, timeout_s: float, *, is_data: bool = False) -> Reply:
         if not self._is_pipelined:
-            self._client.write(command)
-            self._client.record_sent(command)
+            self._client.command(command)
         return await self._read(timeout_s, is_data=is_data)
 
     async def _read(self, timeout_s: float, *, is_data: bool = False) -> Reply:
